@@ -1,0 +1,1 @@
+"""relprop explains the predictions of machine-learning models by Layer-wise Relevance Propagation."""
