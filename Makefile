@@ -1,0 +1,49 @@
+# Needs Python 3.11 or later with venv, and make. Everything is installed into .venv, at the versions
+# in constraints.txt. `make demo PYTHON=/path/to/python3` picks the interpreter.
+
+usable = $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for p in python3.11 python3; do $(call usable,$$p) && echo $$p && break; done)
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test bench docs studies clean
+
+demo: .venv/.demo
+	$(BIN)/relprop demo
+
+test: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --quiet
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
+
+docs: .venv/.dev
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/.demo .cache/zennit/.done
+	$(BIN)/python -m bench --rivals .cache/zennit
+
+studies: .venv/.dev
+	$(BIN)/pytest -q -m study
+
+clean:
+	rm -rf .venv .cache build site relprop-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "relprop needs Python 3.11 or later with the venv module" \
+	    "(on Debian: python3-venv); name it with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo]'
+	@touch $@
+
+# dev contains demo, so that its stamp stands for both.
+.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch .venv/.demo $@
+
+# The tool measured beside ours lives in a folder of its own: no dependency of relprop.
+.cache/zennit/.done: bench/rivals.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --no-deps --target .cache/zennit -r bench/rivals.txt
+	@touch $@
