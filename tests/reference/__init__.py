@@ -1,0 +1,1 @@
+"""The slow, obvious second version of every rule and operation, written from the formulas alone."""
