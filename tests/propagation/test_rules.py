@@ -1,5 +1,6 @@
 """Every rule on every shape of every linear operation, against the matrices of tests.reference."""
 
+import sys
 from functools import cache
 
 import pytest
@@ -72,11 +73,12 @@ def worst():
     """The worst error of each rule, printed when all are done (``pytest -s``)."""
     errors: dict[str, list[tuple[float, str]]] = {name: [] for name in RULES}
     yield errors
-    print("\nworst relative error of each rule over the layer shapes")
+    lines = ["", "worst relative error of each rule over the layer shapes"]
     for name, found in errors.items():
         if found:
             error, where = max(found)
-            print(f"  {name:26s} {len(found):3d} shapes  {error:.1e}  ({where})")
+            lines.append(f"  {name:26s} {len(found):3d} shapes  {error:.1e}  ({where})")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 @pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")

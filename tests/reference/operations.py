@@ -58,9 +58,7 @@ def local_response_norm(x: Tensor, R: Tensor, size, alpha=1e-4, beta=0.75, k=1.0
     b, c = alpha / size / k, beta
     result = torch.zeros_like(x)
     for j in range(x.shape[1]):
-        reads = [
-            i for i in range(j - size // 2, j + (size - 1) // 2 + 1) if 0 <= i < x.shape[1]
-        ]
+        reads = [i for i in range(j - size // 2, j + (size - 1) // 2 + 1) if 0 <= i < x.shape[1]]
         total = sum(x[:, i].square() for i in reads)
         v = {i: -2 * b * c * x[:, i].square() / (1 + b * total) ** (c + 1) for i in reads}
         v[j] = (1 + b * x[:, j].square()) ** -c
