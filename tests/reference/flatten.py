@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def flatten(function: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]]):
-    """W [n, m] and b [m] of ``function`` for one sample, its inputs of these shapes joined to [n]."""
+    """W [n, m] and b [m] of ``function`` for one sample; its inputs are joined to [n]."""
     sizes = [prod(shape) for shape in shapes]
 
     def flat(x: Tensor) -> Tensor:
