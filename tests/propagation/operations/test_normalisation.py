@@ -1,4 +1,4 @@
-"""Normalisation layers: batch norm folded or decomposed, the others with their scale held constant."""
+"""Batch norm folded or decomposed; the other normalisations with their scale held constant."""
 
 import pytest
 import torch

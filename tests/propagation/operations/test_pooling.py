@@ -28,33 +28,37 @@ def tied(*shape):
 
 
 MAX_POOLS = {
-    "1d": (nn.MaxPool1d(2), (2, 2, 7), dict(kernel=2, stride=2)),
-    "1d padded": (nn.MaxPool1d(3, 2, padding=1), (2, 2, 7), dict(kernel=3, stride=2, padding=1)),
-    "1d dilated": (nn.MaxPool1d(2, 1, dilation=3), (2, 2, 8), dict(kernel=2, stride=1, dilation=3)),
-    "2d": (nn.MaxPool2d(2), (2, 2, 6, 5), dict(kernel=2, stride=2)),
-    "2d overlapping": (nn.MaxPool2d(3, 2), (2, 2, 7, 6), dict(kernel=3, stride=2)),
+    "1d": (nn.MaxPool1d(2), (2, 2, 7), {"kernel": 2, "stride": 2}),
+    "1d padded": (
+        nn.MaxPool1d(3, 2, padding=1), (2, 2, 7), {"kernel": 3, "stride": 2, "padding": 1}
+    ),
+    "1d dilated": (
+        nn.MaxPool1d(2, 1, dilation=3), (2, 2, 8), {"kernel": 2, "stride": 1, "dilation": 3}
+    ),
+    "2d": (nn.MaxPool2d(2), (2, 2, 6, 5), {"kernel": 2, "stride": 2}),
+    "2d overlapping": (nn.MaxPool2d(3, 2), (2, 2, 7, 6), {"kernel": 3, "stride": 2}),
     "2d ceil": (
-        nn.MaxPool2d(3, 2, ceil_mode=True), (2, 2, 6, 8), dict(kernel=3, stride=2, ceil=True)
+        nn.MaxPool2d(3, 2, ceil_mode=True), (2, 2, 6, 8), {"kernel": 3, "stride": 2, "ceil": True}
     ),
     "2d padded": (
-        nn.MaxPool2d(3, 2, padding=1), (2, 2, 6, 5), dict(kernel=3, stride=2, padding=1)
+        nn.MaxPool2d(3, 2, padding=1), (2, 2, 6, 5), {"kernel": 3, "stride": 2, "padding": 1}
     ),
     "2d padded ceil": (
         nn.MaxPool2d(2, 3, padding=1, ceil_mode=True),
         (2, 1, 6, 5),
-        dict(kernel=2, stride=3, padding=1, ceil=True),
+        {"kernel": 2, "stride": 3, "padding": 1, "ceil": True},
     ),
     "2d dilated": (
-        nn.MaxPool2d(2, 2, dilation=2), (2, 2, 6, 6), dict(kernel=2, stride=2, dilation=2)
+        nn.MaxPool2d(2, 2, dilation=2), (2, 2, 6, 6), {"kernel": 2, "stride": 2, "dilation": 2}
     ),
     "2d by a call": (
         Call(lambda x: F.max_pool2d(x, 2, return_indices=False)),
         (2, 2, 4, 4),
-        dict(kernel=2, stride=2),
+        {"kernel": 2, "stride": 2},
     ),
-    "3d": (nn.MaxPool3d(2), (1, 2, 4, 4, 4), dict(kernel=2, stride=2)),
+    "3d": (nn.MaxPool3d(2), (1, 2, 4, 4, 4), {"kernel": 2, "stride": 2}),
     "3d padded": (
-        nn.MaxPool3d(3, 2, padding=1), (1, 1, 4, 4, 3), dict(kernel=3, stride=2, padding=1)
+        nn.MaxPool3d(3, 2, padding=1), (1, 1, 4, 4, 3), {"kernel": 3, "stride": 2, "padding": 1}
     ),
 }  # fmt: skip
 
@@ -88,9 +92,7 @@ def test_adaptive_max_pooling(values):
     x = values(2, 2, 7, 5)
 
     def uneven(size, count):
-        return [
-            list(range(j * size // count, -(-(j + 1) * size // count))) for j in range(count)
-        ]
+        return [list(range(j * size // count, -(-(j + 1) * size // count))) for j in range(count)]
 
     axes = [uneven(7, 3), uneven(5, 2)]
     agree(nn.AdaptiveMaxPool2d((3, 2)), x, lambda R: slow.pool(x, R, axes, slow.winners))
@@ -122,12 +124,22 @@ def test_maximum_of_two():
 
 
 P_NORMS = {
-    "1d": (lambda x: F.lp_pool1d(x, 2, 2), 2, (2, 2, 8), dict(kernel=2, stride=2)),
-    "2d": (lambda x: F.lp_pool2d(x, 2, 2), 2, (2, 2, 4, 6), dict(kernel=2, stride=2)),
-    "2d cubed": (lambda x: F.lp_pool2d(x, 3, 3, 2), 3, (2, 1, 5, 7), dict(kernel=3, stride=2)),
-    "2d large power": (lambda x: F.lp_pool2d(x, 40, 2), 40, (2, 2, 4, 4), dict(kernel=2, stride=2)),
-    "2d fraction": (lambda x: F.lp_pool2d(x, 2.5, 2), 2.5, (2, 2, 4, 4), dict(kernel=2, stride=2)),
-    "2d module": (nn.LPPool2d(4, 2), 4, (2, 2, 4, 4), dict(kernel=2, stride=2)),
+    "1d": (lambda x: F.lp_pool1d(x, 2, 2), 2, (2, 2, 8), {"kernel": 2, "stride": 2}),
+    "2d": (lambda x: F.lp_pool2d(x, 2, 2), 2, (2, 2, 4, 6), {"kernel": 2, "stride": 2}),
+    "2d cubed": (lambda x: F.lp_pool2d(x, 3, 3, 2), 3, (2, 1, 5, 7), {"kernel": 3, "stride": 2}),
+    "2d large power": (
+        lambda x: F.lp_pool2d(x, 40, 2),
+        40,
+        (2, 2, 4, 4),
+        {"kernel": 2, "stride": 2},
+    ),
+    "2d fraction": (
+        lambda x: F.lp_pool2d(x, 2.5, 2),
+        2.5,
+        (2, 2, 4, 4),
+        {"kernel": 2, "stride": 2},
+    ),
+    "2d module": (nn.LPPool2d(4, 2), 4, (2, 2, 4, 4), {"kernel": 2, "stride": 2}),
 }
 
 
