@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from . import candidates, measure, report, rival
+from . import candidates, correctness, measure, report, rival
 
 INTRODUCTION = """\
 # What an explanation costs
@@ -18,6 +18,13 @@ the median over rounds of the ratio within a round. An explanation is timed as a
 recording, plan, walk, ledger, target. Peak memory is taken in a process for each candidate, above
 what the model and the images take; "kept" is what stays between calls (split weights, plans,
 prepared kernels, and what the allocator holds back).
+"""
+
+CORRECTNESS = """
+## Is it right, however the network is written?
+
+Small networks without biases, of which the right relevance under the plain z-rule is known
+(`bench/correctness.py`): the largest error over the largest relevance.
 """
 
 
@@ -48,7 +55,9 @@ def main() -> None:
         new = _measure(name, options, with_rival)
         print("\n".join(new), flush=True)
         lines += new
-    text = "\n".join([INTRODUCTION, source, "", report.HEADER, *lines, ""])
+    right = correctness.table(with_rival=with_rival)
+    print("", *right, sep="\n")
+    text = "\n".join([INTRODUCTION, source, "", report.HEADER, *lines, CORRECTNESS, *right, ""])
     options.out.write_text(text)
     print(f"\nwrote {options.out}")
 

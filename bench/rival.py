@@ -52,6 +52,19 @@ def explainer(rule: str, network: nn.Module, batch: Tensor) -> Callable[[], Any]
     return step
 
 
+def relevance(network: nn.Module, batch: Tensor, *, epsilon: float) -> Tensor:
+    """zennit's relevance of the predicted classes under the epsilon rule throughout, `[N, ...]`."""
+    from zennit.attribution import Gradient
+    from zennit.composites import LayerMapComposite, layer_map_base
+    from zennit.rules import Epsilon
+    from zennit.types import Linear
+
+    composite = LayerMapComposite([*layer_map_base(epsilon), (Linear, Epsilon(epsilon))])
+    with Gradient(network, composite=composite, attr_output=_predicted) as attributor:
+        found: Tensor = attributor(batch)[1]
+    return found.detach()
+
+
 def _predicted(output: Tensor) -> Tensor:
     """Relevance starts at the predicted class's own score."""
     chosen = output.argmax(1, keepdim=True)
