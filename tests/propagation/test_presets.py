@@ -32,7 +32,7 @@ def network():
 
 
 def walk(model, x, target, choose):
-    """The whole network by the slow rules: ``choose(index of the layer)`` gives rule and options."""
+    """The whole network by the slow rules; ``choose(layer index)`` gives rule and options."""
     values = [x]
     for layer in model:
         values.append(layer(values[-1]))

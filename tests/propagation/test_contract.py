@@ -1,0 +1,368 @@
+"""What relprop promises not to touch: the user's model, inputs and process, also after errors."""
+
+import gc
+import threading
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.overrides import _len_torch_function_stack
+from torch.utils._python_dispatch import _len_torch_dispatch_stack
+
+import relprop
+from tests.reference.measure import difference, leaves
+
+HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called",
+    "_state_dict_hooks", "_load_state_dict_pre_hooks",
+)  # fmt: skip
+
+
+class Net(nn.Module):
+    """Norms, counters and caches that a model writes, code in place, also on its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.body, self.head = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 5)
+        self.response = nn.LocalResponseNorm(3)
+        self.drop = nn.Dropout(0.5)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("cache", torch.zeros(4))
+
+    def forward(self, x):
+        x.mul_(2.0)
+        x[:, 0] = 0.5
+        self.calls += 1
+        x = self.response(self.norm(self.stem(x)).relu_())
+        x = self.drop(x.add_(F.relu(self.body(x))))
+        pooled = x.mean((2, 3))
+        self.cache.copy_(pooled.detach()[0])
+        return self.head(pooled)
+
+
+def fingerprint(model):
+    """Everything about a model that a user could notice."""
+    seen = {"state": {k: v.clone() for k, v in model.state_dict().items()}}
+    for name, module in model.named_modules():
+        seen[f"{name} attributes"] = sorted(module.__dict__)
+        seen[f"{name} type"] = (type(module), module.forward.__func__)
+        seen[f"{name} training"] = module.training
+        for hooks in HOOKS:
+            seen[f"{name} {hooks}"] = list(getattr(module, hooks, {}).values())
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        seen[f"{name} at"] = (id(value), value.data_ptr(), value.requires_grad, value.is_leaf)
+        seen[f"{name} grad"] = None if value.grad is None else value.grad.clone()
+        seen[f"{name} hooks"] = len(getattr(value, "_backward_hooks", None) or {})
+    return seen
+
+
+def process():
+    """Flags and functions of the whole process."""
+    return {
+        "grad": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "dtype": torch.get_default_dtype(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark),
+        "fast path": torch.backends.mha.get_fastpath_enabled(),
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "modes": (_len_torch_dispatch_stack(), _len_torch_function_stack()),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "anomaly": torch.is_anomaly_enabled(),
+        "functions": (F.conv2d, F.relu, F.local_response_norm, torch.add, nn.Module.__call__),
+        "global hooks": (
+            dict(nn.modules.module._global_forward_hooks),
+            dict(nn.modules.module._global_forward_pre_hooks),
+        ),
+        "filters": list(warnings.filters),
+    }
+
+
+def same(before, after):
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        other = after[key]
+        if isinstance(value, dict):
+            assert value.keys() == other.keys(), key
+            for name, entry in value.items():
+                if isinstance(entry, torch.Tensor):
+                    assert torch.equal(entry, other[name]), (key, name)
+                else:
+                    assert entry is other[name], (key, name)
+        elif isinstance(value, torch.Tensor):
+            assert torch.equal(value, other), key
+        else:
+            assert value == other, key
+
+
+@pytest.fixture
+def model():
+    model = Net().eval()
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    model.stem.weight.requires_grad_(False)
+    model.body.register_forward_hook(lambda module, args, output: None)
+    model.body.register_forward_pre_hook(lambda module, args: None)
+    model.label = "mine"
+    return model
+
+
+@pytest.fixture
+def untouched(model):
+    """The promise, checked when the test is over."""
+    x = torch.rand(2, 3, 8, 8)
+    x_before, version = x.clone(), x._version
+    fingerprint_before, process_before = fingerprint(model), process()
+    state = torch.get_rng_state()
+    yield x
+    assert torch.equal(x, x_before)
+    assert x._version == version
+    assert torch.equal(torch.get_rng_state(), state)
+    same(fingerprint_before, fingerprint(model))
+    same(process_before, process())
+
+
+@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+@pytest.mark.parametrize(
+    "rules", [None, "epsilon", "alpha2beta1", "thesis", relprop.Gamma()], ids=str
+)
+def test_nothing_changes_after_success(model, untouched, rules):
+    relprop.explain(model, untouched, rules=rules, layers=["stem", "body"])
+
+
+def test_nothing_changes_after_every_way_to_explain(model, untouched):
+    relprop.explain(model, untouched, "all")
+    relprop.explain(model, untouched, 1, batch_size=1)
+    explainer = relprop.Explainer(model)
+    explainer.coverage(untouched)
+    explainer(untouched)
+    explainer(untouched, 2)
+    recording = relprop.record(model, untouched)
+    recording.explain(target=1)
+    del explainer, recording
+    gc.collect()
+
+
+def test_nothing_changes_when_relevance_is_differentiable(model, untouched):
+    relprop.explain(model, untouched, 1, differentiable=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target": 99},
+        {"target": "nothing"},
+        {"rules": "nothing"},
+        {"layers": ["nothing"]},
+        {"flat_until": "nothing"},
+        {"rules": relprop.WSquare()},
+        {"target": lambda output: 1 / 0},
+        {"method": "nothing"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_nothing_changes_after_a_wrong_call(model, untouched, options):
+    with pytest.raises((relprop.errors.RelpropError, ZeroDivisionError)):
+        relprop.explain(model, untouched, **options)
+
+
+def test_nothing_changes_after_a_nan(model, untouched):
+    bad = untouched.clone()
+    bad[0, 0, 0, 0] = float("nan")
+    with pytest.raises(relprop.errors.InvalidInput):
+        relprop.explain(model, bad)
+
+
+def test_nothing_changes_after_a_wrong_shape(model, untouched):
+    with pytest.raises(relprop.errors.RelpropError):
+        relprop.explain(model, torch.rand(2, 4, 8, 8))
+
+
+def test_nothing_changes_after_training_mode(model, untouched):
+    model.train()
+    with pytest.raises(relprop.errors.InvalidInput):
+        relprop.explain(model, untouched)
+    assert all(module.training for module in model.modules())
+    model.eval()
+
+
+@pytest.mark.parametrize("where", ["stem", "response", "head"])
+def test_nothing_changes_after_an_error_in_the_model(model, untouched, where):
+    """A module deep inside fails while it is recorded."""
+
+    def fail(module, args):
+        raise RuntimeError("broken on purpose")
+
+    handle = getattr(model, where).register_forward_pre_hook(fail)
+    with pytest.raises(Exception, match="broken on purpose"):
+        relprop.explain(model, untouched)
+    handle.remove()
+
+
+def test_nothing_changes_after_a_refused_operation(model, untouched):
+    tail = nn.Sequential(model)
+    tail.add_module("sort", nn.Module())
+    tail.sort.forward = lambda z: z.sort(1).values
+    with pytest.raises(relprop.errors.UnsupportedOperation):
+        relprop.explain(tail.eval(), untouched)
+
+
+def test_nothing_changes_where_warnings_are_errors(model, untouched):
+    nn.init.constant_(model.head.bias, -100.0)
+    before = fingerprint(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", relprop.errors.RelpropWarning)
+        with pytest.raises(relprop.errors.RelpropWarning):
+            relprop.explain(model, untouched, 1, rules="alpha2beta1")
+    same(before, fingerprint(model))
+    # The promise of the fixture concerns what relprop does, not the bias that this test has set.
+    with torch.no_grad():
+        model.head.bias.copy_(torch.empty_like(model.head.bias).fill_(-100.0))
+
+
+def test_the_hooks_of_the_user_run(model):
+    ran = []
+    model.body.register_forward_hook(lambda module, args, output: ran.append(output.shape))
+    relprop.explain(model, torch.rand(2, 3, 8, 8), 1)
+    assert ran
+
+
+def test_a_hook_of_the_user_that_changes_the_output_is_followed():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 3, bias=False)).double()
+    x = torch.randn(2, 4).double()
+    model[0].register_forward_hook(lambda module, args, output: output * 3)
+    found = relprop.explain(model, x, 1, rules=relprop.Epsilon(0))
+    wanted = 3 * x * (model[1].weight[1] @ model[0].weight).detach()
+    assert torch.allclose(found.output, model(x).detach())
+    assert difference(found.relevance, wanted) <= 1e-9
+
+
+def test_a_model_that_works_on_its_input_is_explained_by_what_it_was_given():
+    """Input [1, 2] doubled in place: relevance is that of f(2x), at x."""
+
+    class Doubling(nn.Module):
+        def forward(self, x):
+            return x.mul_(2) @ torch.tensor([[1.0], [3.0]])
+
+    x = torch.tensor([[1.0, 2.0]])
+    explanation = relprop.explain(Doubling(), x, 0, rules=relprop.Epsilon(0))
+    assert torch.equal(x, torch.tensor([[1.0, 2.0]]))
+    assert torch.allclose(explanation.relevance, torch.tensor([[2.0, 12.0]]))
+
+
+def test_leaves_of_the_users_graph_get_no_gradient(model, untouched):
+    x = untouched.clone().requires_grad_()
+    relprop.explain(model.requires_grad_(True), x * 1.0, 1)
+    assert x.grad is None
+    model.stem.weight.requires_grad_(False)
+
+
+def test_relevance_is_the_callers_to_change(model):
+    """Neither a view of the input nor of anything that a later call reads."""
+    x = torch.rand(2, 3, 8, 8)
+    explainer = relprop.Explainer(model, "epsilon")
+    first = (
+        explainer(
+            x,
+            1,
+        )
+        if False
+        else explainer(x, 1)
+    )
+    kept = first.relevance.clone()
+    second = explainer(x.flip(0), 1)
+    assert torch.equal(first.relevance, kept)  # the second call did not write into the first
+    second.relevance.zero_()
+    second.output.zero_()
+    assert torch.equal(explainer(x, 1).relevance, kept)
+
+
+@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+@pytest.mark.parametrize("shared", ["model", "explainer"])
+def test_four_threads_get_the_maps_of_one(model, shared):
+    inputs = [torch.rand(2, 3, 8, 8) for _ in range(4)]
+    presets = ["epsilon", "alpha2beta1", "thesis", "epsilon-gamma-flat"]
+    if shared == "explainer":
+        explainer = relprop.Explainer(model, "alpha2beta1", layers=["stem", "body"])
+
+        def work(k):
+            return explainer(inputs[k], 1)
+
+    else:
+
+        def work(k):
+            return relprop.explain(model, inputs[k], 1, rules=presets[k], layers=["stem", "body"])
+
+    wanted = [work(k) for k in range(4)]
+    found: list[list] = [[] for _ in range(4)]
+    errors = []
+    gate = threading.Barrier(4)
+
+    def repeat(k):
+        try:
+            gate.wait()
+            for _ in range(8):
+                found[k].append(work(k))
+        except Exception as error:  # noqa: BLE001 - shown below, with the rest
+            errors.append(error)
+
+    before, flags = fingerprint(model), process()
+    threads = [threading.Thread(target=repeat, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for k in range(4):
+        assert len(found[k]) == 8
+        for explanation in found[k]:
+            assert difference(explanation.relevance, wanted[k].relevance) <= 1e-5
+            assert difference(explanation.output, wanted[k].output) <= 1e-5
+            for name in ("stem", "body"):
+                assert difference(explanation.layers[name], wanted[k].layers[name]) <= 1e-4
+    flags.pop("filters")
+    after = process()
+    after.pop("filters")
+    same(flags, after)
+    ours, theirs = fingerprint(model), before
+    for noticed in (ours, theirs):  # counters are restored, in whichever order threads finish
+        noticed["state"] = {
+            k: v for k, v in noticed["state"].items() if k not in ("calls", "cache")
+        }
+    same(theirs, ours)
+
+
+def test_another_thread_may_use_the_model_meanwhile(model):
+    """A forward pass beside the recording is neither recorded nor disturbed."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
+    x, other = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    wanted, expected = relprop.explain(model, x, 1).relevance, model(other).detach()
+    stop, wrong = threading.Event(), []
+
+    def forward():
+        while not stop.is_set():
+            output = model(other)
+            if not (output.requires_grad and torch.equal(output.detach(), expected)):
+                wrong.append(output)
+
+    thread = threading.Thread(target=forward)
+    thread.start()
+    try:
+        for _ in range(20):
+            assert difference(relprop.explain(model, x, 1).relevance, wanted) <= 1e-5
+    finally:
+        stop.set()
+        thread.join()
+    assert not wrong
+
+
+def test_an_explanation_is_frozen(model):
+    explanation = relprop.explain(model, torch.rand(2, 3, 8, 8))
+    assert leaves(explanation.relevance)
+    with pytest.raises(AttributeError):
+        explanation.relevance = None
