@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from relprop.models.imagenet import IMAGENET_CLASSES, LITE_PREPROCESSING
+
 # (repeats, kernel, stride, expansion, channels) of each stage.
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -56,6 +58,9 @@ class Block(nn.Module):
 
 class EfficientNetLite0(nn.Sequential):
     """EfficientNet-Lite0, `[N, 3, H, W]` -> logits `[N, 1000]`; trained at 224 x 224."""
+
+    classes = IMAGENET_CLASSES
+    preprocessing = LITE_PREPROCESSING
 
     def __init__(self) -> None:
         blocks, channels = [], 32

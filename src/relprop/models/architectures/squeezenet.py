@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from relprop.models.imagenet import IMAGENET_CLASSES, caffe_preprocessing
+
 
 class Fire(nn.Module):
     """Few channels by 1x1, then many by 1x1 and 3x3 side by side."""
@@ -25,6 +27,9 @@ class Fire(nn.Module):
 
 class SqueezeNet(nn.Sequential):
     """SqueezeNet 1.1, `[N, 3, H, W]` -> logits `[N, 1000]`; trained at 227 x 227."""
+
+    classes = IMAGENET_CLASSES
+    preprocessing = caffe_preprocessing(227)
 
     def __init__(self) -> None:
         layers: list[tuple[str, nn.Module]] = [
