@@ -99,7 +99,7 @@ class ArrayUnpickler(pickle.Unpickler):
     _ALLOWED = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     }
 
     def find_class(self, module: str, name: str) -> Any:
