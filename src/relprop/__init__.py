@@ -1,1 +1,56 @@
-"""relprop explains the predictions of machine-learning models by Layer-wise Relevance Propagation."""
+"""relprop explains the predictions of machine-learning models by Layer-wise Relevance Propagation.
+
+`explain` gives every input component a signed contribution; together they are the output. See
+S. Lapuschkin, Opening the Machine Learning Black Box with Layer-wise Relevance Propagation (PhD
+thesis, TU Berlin, 2019), "the thesis" in this package; equation numbers are its.
+"""
+
+from . import errors, propagation
+from .explain import Explainer, explain, record
+from .propagation.coverage import Coverage
+from .propagation.ledger import Ledger
+from .propagation.presets import Preset, presets, where
+from .propagation.recording import Recording
+from .propagation.rules import (
+    AlphaBeta,
+    Box,
+    Constant,
+    Epsilon,
+    Flat,
+    Gamma,
+    Magnitude,
+    Pass,
+    Rule,
+    WSquare,
+    ZPlus,
+)
+from .result import Explanation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlphaBeta",
+    "Box",
+    "Constant",
+    "Coverage",
+    "Epsilon",
+    "Explainer",
+    "Explanation",
+    "Flat",
+    "Gamma",
+    "Ledger",
+    "Magnitude",
+    "Pass",
+    "Preset",
+    "Recording",
+    "Rule",
+    "WSquare",
+    "ZPlus",
+    "__version__",
+    "errors",
+    "explain",
+    "presets",
+    "propagation",
+    "record",
+    "where",
+]

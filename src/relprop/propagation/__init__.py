@@ -1,0 +1,41 @@
+"""Relevance through computation graphs: record, plan, propagate; and what extensions are made of."""
+
+from .operations.choice import Maximum, WindowPool
+from .operations.elementwise import Activation
+from .operations.family import Context, Family, Refused, Share
+from .operations.linear import Linear, Term
+from .operations.maps import Convolution, Dense, FunctionMap, LinearMap, Part, Scale
+from .operations.movement import Follow, Move
+from .operations.product import Product, Quotient
+from .operations.registry import keep_whole, register_operation
+from .recording import Operation, Recording, Value
+from .rules import Flow, Rule
+
+__all__ = [
+    "Activation",
+    "Context",
+    "Convolution",
+    "Dense",
+    "Family",
+    "Flow",
+    "Follow",
+    "FunctionMap",
+    "Linear",
+    "LinearMap",
+    "Maximum",
+    "Move",
+    "Operation",
+    "Part",
+    "Product",
+    "Quotient",
+    "Recording",
+    "Refused",
+    "Rule",
+    "Scale",
+    "Share",
+    "Term",
+    "Value",
+    "WindowPool",
+    "keep_whole",
+    "register_operation",
+]

@@ -1,0 +1,166 @@
+"""The front door: explain a model's predictions, or look at the plan first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from .errors import InvalidInput, UnknownName
+from .propagation.coverage import Coverage, coverage_of
+from .propagation.lrp import Options, check_names, explain_recording, plan_recording
+from .propagation.presets import Preset
+from .propagation.record import record as record_run
+from .propagation.recording import Recording
+from .propagation.rules import Rule
+from .result import Explanation, merged
+
+METHODS = ("lrp",)
+
+
+def explain(
+    model: Callable[..., Any],
+    inputs: Any,
+    target: Any = None,
+    *,
+    method: str = "lrp",
+    rules: str | Rule | Preset | None = None,
+    flat_until: str | None = None,
+    layers: Sequence[str] = (),
+    class_axis: int = -1,
+    batch_size: int | None = None,
+    differentiable: bool = False,
+    candidates: Any = None,
+    root: Any = None,
+    reference: Any = None,
+    bias: str = "absorb",
+) -> Explanation:
+    """Explain what `model` said about `inputs`: signed contributions that sum to the output.
+
+    inputs: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`).
+    target: None (the predicted class of each sample), a class, a class per sample, float weights
+        shaped like the output, a callable from output to weights, a dict of groups, or "all".
+    rules: the name of a preset (`relprop.presets()`), one rule for everything, or a Preset; None chooses
+        by the kind of network, and the explanation names the choice.
+    flat_until: the module up to which every layer shares evenly (thesis 5.4.2).
+    layers: names of modules whose outputs' relevance is wanted too.
+    batch_size: explain this many samples at a time.
+    differentiable: keep gradients, so that relevance can be trained against (thesis 7.1).
+    bias: "absorb", "distribute" evenly over the inputs, or "ignore".
+    candidates, root, reference: for kernel machines and reference points; not for networks.
+
+    Raises InvalidInput, InvalidTarget, InvalidRule, UnknownName, UnsupportedOperation.
+    """
+    if method not in METHODS:
+        raise UnknownName("method", method, METHODS)
+    for name, given in (("candidates", candidates), ("root", root), ("reference", reference)):
+        if given is not None:
+            raise InvalidInput(
+                f"{name}= belongs to models that are explained at a root point; a network has none"
+            )
+    options = Options(rules, flat_until, _layer_names(layers), class_axis, bias)
+    if batch_size is not None:
+        return _in_batches(model, inputs, target, options, batch_size, differentiable)
+    return _explain(model, inputs, target, options, differentiable)
+
+
+def record(model: Callable[..., Any], inputs: Any) -> Recording:
+    """Run the model once and keep everything; the recording explains as many targets as wanted.
+
+    Has `.output`, `.operations` and `.explain(target=, rules=, layers=)`. Raises as `explain`.
+    """
+    _check_network(model)
+    return record_run(model, inputs)
+
+
+class Explainer:
+    """Explains one model again and again, keeping plans between calls with the same shapes."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        rules: str | Rule | Preset | None = None,
+        *,
+        flat_until: str | None = None,
+        layers: Sequence[str] = (),
+        class_axis: int = -1,
+        cuda_graph: bool = False,
+    ) -> None:
+        if cuda_graph:
+            raise InvalidInput(
+                "cuda_graph=True: capture as a CUDA graph is not built yet; leave it out"
+            )
+        self.model = model
+        self._options = Options(rules, flat_until, _layer_names(layers), class_axis)
+
+    def __call__(self, inputs: Any, target: Any = None) -> Explanation:
+        """As `relprop.explain`, with this explainer's options."""
+        return _explain(self.model, inputs, target, self._options, False)
+
+    def coverage(self, inputs: Any) -> Coverage:
+        """The plan as a table: module, operation, family and rule, "refused" with its reason."""
+        _check_network(self.model)
+        recording = record_run(self.model, inputs, layers=())
+        return coverage_of(recording, *plan_recording(recording, self._options, refuse=False))
+
+
+def _explain(
+    model: Callable[..., Any],
+    inputs: Any,
+    target: Any,
+    options: Options,
+    differentiable: bool,
+) -> Explanation:
+    _check_network(model)
+    check_names(model, options)
+    recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
+    with torch.set_grad_enabled(differentiable):
+        return explain_recording(recording, target, options, release=not differentiable)
+
+
+def _in_batches(
+    model: Any, inputs: Any, target: Any, options: Options, batch_size: int, differentiable: bool
+) -> Explanation:
+    if batch_size < 1:
+        raise InvalidInput(f"batch_size must be at least 1, got {batch_size}")
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    samples = min((tensor.shape[0] for tensor in tensors if tensor.ndim), default=0)
+    parts = []
+    for begin in range(0, samples, batch_size):
+        chosen = slice(begin, begin + batch_size)
+        piece = pytree.tree_map(
+            lambda leaf, s=chosen: leaf[s] if isinstance(leaf, Tensor) else leaf, inputs
+        )
+        share = _target_of(target, chosen, samples)
+        parts.append(_explain(model, piece, share, options, differentiable))
+    if not parts:
+        raise InvalidInput(
+            "inputs must be a tensor, or a tuple or dict with tensors, with at least one sample"
+        )
+    return merged(parts)
+
+
+def _target_of(target: Any, chosen: slice, samples: int) -> Any:
+    """The part of a target that belongs to some of the samples."""
+    per_sample = isinstance(target, Tensor) and target.ndim > 0 and target.shape[0] == samples
+    if isinstance(target, Tensor) and target.is_floating_point() and target.ndim < 2:
+        per_sample = False  # weights for every sample alike
+    listed = isinstance(target, (list, tuple)) and len(target) == samples
+    if listed and any(isinstance(item, float) for item in target):
+        listed = False
+    return target[chosen] if per_sample or listed else target
+
+
+def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers)
+
+
+def _check_network(model: Any) -> None:
+    if not callable(model):
+        raise InvalidInput(
+            f"{type(model).__name__} cannot be explained: pass a torch module or a callable from tensors to "
+            "a tensor (scikit-learn models are not supported yet)"
+        )

@@ -1,0 +1,193 @@
+"""What the plan knows about values without looking at them: ranges, gates, element-wise ancestry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from .operations.choice import Maximum, WindowPool
+from .operations.elementwise import Activation
+from .operations.family import Family
+from .operations.linear import Linear
+from .operations.maps import Pooled, Scale
+from .operations.movement import Concatenation, Move
+from .operations.product import Product, Quotient, Softmax
+from .operations.registry import overloads
+from .recording import Operation, Recording, Value
+
+SQUASHES = set(overloads("sigmoid", "hardsigmoid", "special_expit"))
+INVERSE_SCALES = set(overloads("rsqrt", "reciprocal"))
+NONNEGATIVE = set(
+    overloads(
+        "relu",
+        "softplus",
+        "exp",
+        "exp2",
+        "abs",
+        "sqrt",
+        "square",
+        "sigmoid",
+        "hardsigmoid",
+        "rsqrt",
+    )
+)
+SCALES = set(
+    overloads(
+        "linalg_vector_norm",
+        "std.correction",
+        "var.correction",
+        "norm.Scalar",
+        "norm.ScalarOpt_dim",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Of one value: bounds, whether it gates (scales) what it multiplies, and its element-wise ancestors.
+
+    `bounded`: it went through a squashing or clamping function. `ancestors`: values of which it is an
+    element-wise function, nearest last, itself included; `curves` counts the activations passed.
+    """
+
+    low: float = -inf
+    high: float = inf
+    bounded: bool = False
+    scale: bool = False
+    curves: int = 0
+    ancestors: tuple[int, ...] = ()
+
+    @property
+    def gates(self) -> bool:
+        """A factor between 0 and 1 that was squashed into it, or an inverse scale (1/std)."""
+        return self.scale or (self.bounded and self.low >= 0 and self.high <= 1)
+
+
+def gather_facts(recording: Recording, families: list[Family | None]) -> list[Fact]:
+    """One fact for each value, in one pass forward over the operations."""
+    facts = [Fact(ancestors=(index,)) for index in range(len(recording.values))]
+    for operation, family in zip(recording.operations, families, strict=True):
+        for value in operation.outputs:
+            if value is not None:
+                facts[value.index] = _fact(operation, family, value, facts)
+    return facts
+
+
+def _fact(operation: Operation, family: Family | None, value: Value, facts: list[Fact]) -> Fact:
+    inputs = [facts[v.index] for v in operation.inputs()]
+    low, high, bounded, scale = _range(operation, family, inputs)
+    ancestors: tuple[int, ...] = ()
+    pointwise = isinstance(family, (Activation, Product)) or (
+        isinstance(family, Linear) and all(isinstance(term.map, Scale) for term in family.terms)
+    )
+    if pointwise and all(v.shape == value.shape for v in operation.inputs()):
+        ancestors = tuple(a for a in inputs[0].ancestors if all(a in i.ancestors for i in inputs))
+    curves = max(i.curves for i in inputs) + isinstance(family, Activation)
+    return Fact(low, high, bounded, scale, curves, (*ancestors, value.index))
+
+
+def _range(
+    operation: Operation, family: Family | None, inputs: list[Fact]
+) -> tuple[float, float, bool, bool]:
+    first = inputs[0]
+    target, numbers = operation.target, [a for a in operation.args if isinstance(a, (int, float))]
+    if target in SQUASHES:
+        return 0.0, 1.0, True, False
+    if target in INVERSE_SCALES:
+        return (0.0 if first.low >= 0 or "rsqrt" in str(target) else -inf), inf, False, True
+    if target in SCALES:
+        return 0.0, inf, False, False
+    if isinstance(family, Softmax):
+        return 0.0, 1.0, False, False
+    if isinstance(family, Activation):
+        return _activation_range(operation, first, numbers)
+    if isinstance(family, (Move, WindowPool, Maximum)) and len({id(f) for f in inputs}) == 1:
+        return first.low, first.high, first.bounded, first.scale
+    if isinstance(family, Concatenation):
+        if len(family.sources) == len(family.pieces):
+            return min(f.low for f in inputs), max(f.high for f in inputs), False, False
+        return -inf, inf, False, False
+    if isinstance(family, Linear):
+        return _linear_range(operation, family, inputs, numbers)
+    if isinstance(family, (Product, Quotient)):
+        low = 0.0 if all(f.low >= 0 for f in inputs) else -inf
+        return low, inf, False, all(f.gates for f in inputs)
+    return -inf, inf, False, False
+
+
+def _activation_range(
+    operation: Operation, first: Fact, numbers: list[float]
+) -> tuple[float, float, bool, bool]:
+    name = str(operation.target)
+    if name.startswith(("aten.hardtanh", "aten.clamp.")):
+        low, high = _clamp_limits(operation)
+        return max(low, first.low), min(high, first.high), low > -inf and high < inf, False
+    if name.startswith("aten.clamp_min") and numbers:
+        return max(numbers[0], first.low), max(numbers[0], first.high), first.bounded, first.scale
+    if name == "aten.pow.Tensor_Scalar":
+        even = numbers[0] % 2 == 0
+        return (0.0 if even or first.low >= 0 else -inf), inf, False, numbers[0] < 0
+    if name.startswith(("aten.tanh", "aten.erf.")):
+        return -1.0, 1.0, True, False
+    if operation.target in NONNEGATIVE:
+        return 0.0, inf, False, False
+    return -inf, inf, False, False
+
+
+def _clamp_limits(operation: Operation) -> tuple[float, float]:
+    hardtanh = str(operation.target).startswith("aten.hardtanh")
+    names = ("min_val", "max_val") if hardtanh else ("min", "max")
+    defaults = (-1.0, 1.0) if hardtanh else (None, None)
+    limits = [
+        operation.argument(i, name, default)
+        for i, (name, default) in enumerate(zip(names, defaults, strict=True), start=1)
+    ]
+    low, high = limits
+    return (-inf if low is None else low), (inf if high is None else high)
+
+
+def _linear_range(
+    operation: Operation, family: Linear, inputs: list[Fact], numbers: list[float]
+) -> tuple[float, float, bool, bool]:
+    if family.kind in ("product", "merge") and len(family.terms) == 1 and len(numbers) >= 1:
+        return _affine_range(operation, inputs[0])
+    if family.kind == "merge" and family.constant is None:
+        nonnegative = all(
+            isinstance(t.map, Scale) and float(t.map.factor) >= 0 for t in family.terms
+        )
+        low = sum(f.low for f in inputs) if nonnegative else -inf
+        return low, inf, False, False
+    if family.kind == "pooling" and isinstance(family.terms[0].map, Pooled) and inputs[0].low >= 0:
+        return 0.0, inf, inputs[0].bounded, inputs[0].scale
+    return -inf, inf, False, False
+
+
+def _affine_range(operation: Operation, first: Fact) -> tuple[float, float, bool, bool]:
+    """x * a, x / a, x + a, a - x with a number a: the interval moves along."""
+    name = str(operation.target)
+    number = next(float(a) for a in operation.args if isinstance(a, (int, float)))
+    if ".mul." in name:
+        ends = (first.low * number, first.high * number) if number else (0.0, 0.0)
+    elif ".div." in name:
+        ends = (first.low / number, first.high / number) if number else (-inf, inf)
+    elif ".neg" in name or ".rsub." in name:
+        ends = (number - first.high, number - first.low)
+    elif ".sub." in name:
+        ends = (first.low - number, first.high - number)
+    elif ".add." in name:
+        ends = (first.low + number, first.high + number)
+    else:
+        ends = (-inf, inf)
+    return min(ends), max(ends), first.bounded, first.scale and ".mul." in name
+
+
+def common_source(first: Value, second: Value, facts: list[Fact]) -> int | None:
+    """The nearest value of which both factors are element-wise functions, with an activation between.
+
+    Then their product is an activation of that value written out: x * sigmoid(x), 0.5 x (1 + erf(x)).
+    """
+    one, two = facts[first.index], facts[second.index]
+    shared = [a for a in one.ancestors if a in two.ancestors]
+    if not shared or max(one.curves, two.curves) == facts[shared[-1]].curves:
+        return None
+    return shared[-1]

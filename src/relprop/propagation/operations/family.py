@@ -1,0 +1,101 @@
+"""What a family of operations offers to the plan and to the walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from ...errors import UnsupportedOperation
+from ..layout import Layout
+from ..recording import Operation, Recording, Value
+
+if TYPE_CHECKING:
+    from ..rules import Rule
+
+
+@dataclass
+class Share:
+    """How one operation shared the relevance of its outputs.
+
+    `messages`: one tensor per source, shaped like it (None: nothing). `bias`, `stabiliser`, `lost`:
+    `[N]`, what did not go to an input, each from its own formula.
+    """
+
+    messages: list[Tensor | None]
+    bias: Tensor | None = None
+    stabiliser: Tensor | None = None
+    lost: Tensor | None = None
+
+
+Sharer = Callable[[Sequence[Tensor | None]], Share]
+
+
+@dataclass(frozen=True)
+class Context:
+    """The data that a step reads: values in the dtype of relevance, sums per sample."""
+
+    recording: Recording
+    operation: Operation
+    layouts: Sequence[Layout]
+    dtype: torch.dtype
+    nonnegative: frozenset[int] = field(default_factory=frozenset)
+
+    def tensor(self, value: Value) -> Tensor:
+        """The recorded value, in float32 at least."""
+        tensor = self.recording.tensor(value)
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+    def constant(self, tensor: Tensor) -> Tensor:
+        """A constant of the model in the dtype of relevance."""
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+
+    def sum(self, tensor: Tensor, value: Value) -> Tensor:
+        """`[N]`: a tensor shaped like `value` (or broadcastable to it) summed per sample."""
+        return self.layouts[value.index].sum(tensor.expand(value.shape))
+
+    def rms(self, tensor: Tensor, value: Value) -> Tensor:
+        """The root mean square over the layer, per sample, broadcastable to `value`."""
+        layout = self.layouts[value.index]
+        mean = layout.sum(tensor.square()) / (tensor.numel() / layout.samples)
+        return layout.spread(mean.sqrt(), value.shape)
+
+    def is_nonnegative(self, value: Value) -> bool:
+        """Known on the plan, not read from the data."""
+        return value.index in self.nonnegative
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Base of the families: `sources` are the inputs that receive relevance.
+
+    `kind` is what presets ask for; `accepts` are the rules that a preset can choose here, `default`
+    says in the coverage table what happens otherwise.
+    """
+
+    kind: str = field(default="", kw_only=True)
+    accepts: ClassVar[tuple[str, ...]] = ()
+    default: ClassVar[str] = ""
+
+    @property
+    def sources(self) -> Sequence[Value]:
+        """The values that messages go to."""
+        raise NotImplementedError
+
+    def prepare(self, rule: Rule | None, context: Context) -> Sharer:
+        """Compute what does not depend on relevance; the result shares it, as often as wanted."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Refused(Family):
+    """An operation that is known and has no rule yet."""
+
+    reason: str
+
+    @property
+    def sources(self) -> Sequence[Value]:
+        raise UnsupportedOperation(self.reason)

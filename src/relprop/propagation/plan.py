@@ -1,0 +1,334 @@
+"""Plan: match every recorded operation to a family and a rule, before any relevance is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..errors import InvalidRule, UnknownName, UnsupportedOperation
+from .facts import Fact, common_source, gather_facts
+from .fold import fold_padding, fold_scale
+from .operations.elementwise import Activation, LeftOut
+from .operations.family import Family, Refused
+from .operations.linear import Linear
+from .operations.movement import Follow, Move
+from .operations.normalisation import Standardisation
+from .operations.product import ATTENTION, Product, Quotient, Softmax
+from .operations.registry import HANDLERS
+from .presets import Preset, Site
+from .recording import Operation, Recording, Value
+from .rules import AlphaBeta, Box, Constant, Epsilon, Flat, Rule, ZPlus
+
+WEIGHTED = ("dense", "convolution")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One move of relevance: from the outputs of `operation` to the sources of `family`, by `rule`."""
+
+    operation: Operation
+    family: Family
+    rule: Rule | None
+    site: Site
+    folded: tuple[Operation, ...] = ()
+
+    @property
+    def names(self) -> str:
+        """The ATen names, folded operations first."""
+        return " + ".join(op.name for op in (*self.folded, self.operation))
+
+    @property
+    def rule_name(self) -> str:
+        return str(self.rule) if self.rule is not None else self.family.default
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The steps in the order of the walk (output first), and what the explanation says about them."""
+
+    steps: tuple[Step, ...]
+    nonnegative: frozenset[int]
+    stands_for: dict[int, int]  # values without relevance of their own: whose relevance is theirs
+    refusals: tuple[tuple[Operation, str], ...] = ()
+
+    @property
+    def assumes_positive_output(self) -> bool:
+        """Whether a rule at the top makes sense for positive outputs only (thesis 5.4.1)."""
+        return any(s.site.last and isinstance(s.rule, (AlphaBeta, ZPlus)) for s in self.steps)
+
+
+def make_plan(
+    recording: Recording,
+    preset: Preset | Callable[[bool], Preset],
+    *,
+    flat_until: str | None = None,
+    bias: str = "absorb",
+    left_out: Operation | None = None,
+    refuse: bool = True,
+) -> Plan:
+    """Choose family and rule for every operation that relevance reaches.
+
+    `preset` may be a function of whether the network is residual; `left_out` is the softmax that ends
+    the model, through which relevance passes. Raises UnsupportedOperation (by name and module path),
+    InvalidRule, UnknownName (`flat_until`). With `refuse=False` refusals are listed in the plan.
+    """
+    families = [_family(operation) for operation in recording.operations]
+    if left_out is not None:
+        families[left_out.index] = LeftOut(next(left_out.inputs()))
+    planner = _Planner(recording, families, flat_until)
+    chosen = (
+        preset
+        if isinstance(preset, Preset)
+        else preset(is_residual(recording.operations, families))
+    )
+    planner.preset = chosen.with_bias(bias) if bias != "absorb" else chosen
+    planner.default = Epsilon(bias=bias)
+    plan = planner.plan()
+    if refuse and plan.refusals:
+        raise UnsupportedOperation(_refusal_message(plan.refusals))
+    return plan
+
+
+def is_residual(operations: Sequence[Operation], families: Sequence[Family | None]) -> bool:
+    """Residual networks, and networks with SiLU, GELU and the like or with layer norm."""
+    smooth = {
+        "aten.gelu.default",
+        "aten.silu.default",
+        "aten.mish.default",
+        "aten.hardswish.default",
+    }
+    for operation, family in zip(operations, families, strict=True):
+        if isinstance(family, Linear) and family.kind == "merge" and len(family.terms) > 1:
+            return True
+        if isinstance(family, Standardisation) or operation.name in smooth:
+            return True
+    return False
+
+
+def _family(operation: Operation) -> Family | None:
+    handler = HANDLERS.get(operation.target)
+    if handler is None:
+        return None
+    try:
+        return handler(operation)
+    except UnsupportedOperation as error:
+        return Refused(str(error))
+
+
+@dataclass
+class _Planner:
+    recording: Recording
+    families: list[Family | None]
+    flat_until: str | None
+    preset: Preset = field(default_factory=lambda: Preset([]))
+    default: Rule = field(default_factory=Epsilon)
+
+    def __post_init__(self) -> None:
+        self.facts: list[Fact] = gather_facts(self.recording, self.families)
+        self.producers = self.recording.producers()
+        self.consumers = self.recording.consumers()
+        self.before, self.untouched = self._levels()
+        self.zone = self._flat_zone()
+        self.after: dict[int, int] = {self.recording.output_value.index: 0}
+        self.stands_for: dict[int, int] = {}
+        self.refusals: list[tuple[Operation, str]] = []
+
+    def plan(self) -> Plan:
+        """Walk the operations backwards from the start and plan those that relevance reaches."""
+        steps = []
+        for operation in reversed(self.recording.operations):
+            reached = any(v is not None and v.index in self.after for v in operation.outputs)
+            if reached and operation.output.dtype.is_floating_point:
+                step = self._step(operation)
+                if step is not None:
+                    steps.append(step)
+        nonnegative = frozenset(i for i, fact in enumerate(self.facts) if fact.low >= 0)
+        return Plan(tuple(steps), nonnegative, self.stands_for, tuple(self.refusals))
+
+    def _step(self, operation: Operation) -> Step | None:
+        family = self.families[operation.index]
+        if family is None:
+            return self._refuse(operation, "it has no handler")
+        if isinstance(family, Product):
+            family = self._gated(family, operation)
+        if isinstance(family, Refused):
+            return self._refuse(operation, family.reason)
+        site = self._site(operation, family)
+        rule = self._rule(operation, family, site)
+        family, folded, layer = self._fold(operation, family, rule)
+        if folded:
+            last = family.kind in WEIGHTED and self.after[operation.output.index] == 0
+            site = replace(self._site(layer, family), last=last)
+            rule = self._rule(layer, family, site)
+        self._check(operation, family, rule, site)
+        weighted = family.kind in WEIGHTED
+        height = max(self.after[v.index] for v in operation.outputs if v and v.index in self.after)
+        for value in family.sources:
+            self.after[value.index] = max(self.after.get(value.index, 0), height + weighted)
+        return Step(operation, family, rule, site, folded)
+
+    def _refuse(self, operation: Operation, reason: str) -> None:
+        self.refusals.append((operation, reason))
+
+    def _gated(self, family: Product, operation: Operation) -> Family:
+        """A gate passes everything to the other factor; an activation written out is an activation."""
+        source = common_source(family.first, family.second, self.facts)
+        if source is not None and self._value(source).shape == operation.output.shape:
+            return Activation(self._value(source))
+        gates = [self._is_gate(v) for v in (family.first, family.second)]
+        if gates[0] != gates[1]:
+            return Quotient(family.second if gates[0] else family.first)
+        if family.is_matrix and any(self._is_softmax(v) for v in (family.first, family.second)):
+            return Refused(ATTENTION)
+        return family
+
+    def _is_gate(self, value: Value) -> bool:
+        if self.facts[value.index].gates:
+            return True
+        softmax = self._softmax_of(value)
+        if softmax is None:
+            return False
+        family = self.families[softmax.index]
+        return family is not None and isinstance(self._rule(softmax, family, None), Constant)
+
+    def _is_softmax(self, value: Value) -> bool:
+        return self._softmax_of(value) is not None
+
+    def _softmax_of(self, value: Value) -> Operation | None:
+        """The softmax whose elements this value only moves or scales, if there is one."""
+        operation = self.producers.get(value.index)
+        while operation is not None:
+            family = self.families[operation.index]
+            if isinstance(family, Softmax):
+                return operation
+            inputs = list(operation.inputs())
+            if not isinstance(family, (Move, Follow)) or len(inputs) != 1:
+                return None
+            operation = self.producers.get(inputs[0].index)
+        return None
+
+    def _rule(self, operation: Operation, family: Family, site: Site | None) -> Rule | None:
+        site = site or self._site(operation, family)
+        if operation.index in self.zone:
+            rule: Rule | None = Flat()
+        else:
+            rule = self.preset.rule_for(site)
+        accepted = rule is not None and any(
+            c.__name__ in family.accepts for c in type(rule).__mro__
+        )
+        if accepted:
+            return rule
+        return self.default if isinstance(family, Linear) else None
+
+    def _fold(
+        self, operation: Operation, family: Family, rule: Rule | None
+    ) -> tuple[Family, tuple[Operation, ...], Operation]:
+        """Batch norm and separate biases join the layer that alone feeds them, and padding its layer."""
+        folded: tuple[Operation, ...] = ()
+        layer = operation
+        if isinstance(family, Linear):
+            family, folded = fold_scale(family, rule, self._alone, self.families)
+            layer = folded[0] if folded else operation
+            for op in folded:
+                self.stands_for[op.output.index] = operation.output.index
+        if isinstance(family, Linear) and family.kind == "convolution":
+            family, padding = fold_padding(family, self._alone)
+            folded = (*padding, *folded)
+        return family, folded, layer
+
+    def _alone(self, value: Value) -> Operation | None:
+        """The producer of a value that one operation alone reads."""
+        if (
+            len(self.consumers.get(value.index, ())) != 1
+            or value.index == self.recording.output_value.index
+        ):
+            return None
+        return self.producers.get(value.index)
+
+    def _check(self, operation: Operation, family: Family, rule: Rule | None, site: Site) -> None:
+        where = f"{operation.name} in {operation.module or 'the model'}"
+        if rule is not None and rule.first_layer_only and not site.first:
+            raise InvalidRule(
+                f"{rule} is a rule for the first layer only, and was given to {where}; use it in a "
+                "Preset with where(first=True)"
+            )
+        if isinstance(rule, Box) and not all(v.index in self.untouched for v in family.sources):
+            raise InvalidRule(
+                f"{rule} bounds the model's input, but {where} reads values that the model has already "
+                "scaled or shifted; move the preprocessing out of the model"
+            )
+
+    def _site(self, operation: Operation, family: Family) -> Site:
+        output = operation.output.index
+        total = max(self.before[self.recording.output_value.index][1], 1)
+        nearest = min((self.before[v.index][0] for v in family.sources), default=0)
+        furthest = max((self.before[v.index][1] for v in family.sources), default=0)
+        weighted = family.kind in WEIGHTED
+        position = max(furthest if weighted else furthest - 1, 0)
+        return Site(
+            family.kind,
+            operation.module,
+            first=nearest == 0 if weighted else furthest == 0,
+            last=weighted and self.after.get(output, 0) == 0,
+            depth=position / max(total - 1, 1),
+        )
+
+    def _levels(self) -> tuple[list[tuple[int, int]], set[int]]:
+        """For each value the fewest and the most weighted layers before it; and the untouched inputs."""
+        levels = [(0, 0)] * len(self.recording.values)
+        untouched = {v.index for v in self.recording.input_values if v is not None}
+        for operation, family in zip(self.recording.operations, self.families, strict=True):
+            inputs = [v.index for v in operation.inputs()]
+            kind = "" if family is None else family.kind
+            step = kind in (*WEIGHTED, "embedding")
+            low = min(levels[i][0] for i in inputs) + step
+            high = max(levels[i][1] for i in inputs) + step
+            moved = kind == "movement" and all(i in untouched for i in inputs)
+            for value in operation.outputs:
+                if value is not None:
+                    levels[value.index] = (low, high)
+                    if moved:
+                        untouched.add(value.index)
+        return levels, untouched
+
+    def _flat_zone(self) -> set[int]:
+        """The operations up to and including the module `flat_until` (thesis 5.4.2)."""
+        name = self.flat_until
+        if name is None:
+            return set()
+        if name not in self.recording.module_names:
+            raise UnknownName("layer (flat_until)", name, self.recording.module_names)
+        inside = [
+            op
+            for op in self.recording.operations
+            if op.module == name or op.module.startswith(f"{name}.")
+        ]
+        zone: set[int] = set()
+        waiting = list(inside)
+        while waiting:
+            operation = waiting.pop()
+            if operation.index not in zone:
+                zone.add(operation.index)
+                makers = (self.producers.get(v.index) for v in operation.inputs())
+                waiting.extend(maker for maker in makers if maker is not None)
+        return zone
+
+    def _value(self, index: int) -> Value:
+        maker = self.producers.get(index)
+        values = self.recording.input_values if maker is None else maker.outputs
+        return next(v for v in values if v is not None and v.index == index)
+
+
+def _refusal_message(refusals: Sequence[tuple[Operation, str]]) -> str:
+    lines = list(
+        dict.fromkeys(
+            f"{op.name} in module {op.module or '(the model)'!r}: {why}" for op, why in refusals
+        )
+    )
+    shown = "\n  ".join(lines[:10])
+    more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
+    return (
+        f"no rule for {len(lines)} operation(s) of this model:\n  {shown}{more}\n"
+        "Register a handler with relprop.propagation.register_operation(torch.ops.aten.<name>)(handler), "
+        "or see Explainer(model).coverage(inputs) for the whole plan."
+    )

@@ -1,0 +1,263 @@
+"""The rules: how an operation that is linear in its input shares relevance among its inputs.
+
+Notation: x_i inputs, z_ij = x_i w_ij contributions, z_j = sum_i z_ij + b_j outputs, R_j relevance of an
+output, R_i<-j the message to an input. w+ and w- are the positive and negative parts, x+ and x- too.
+
+A rule says in what proportions relevance flows: a list of `Flow`s, each a numerator (products of
+parts of x with parts of w), the denominator that it sums to, and the share of R_j that it carries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import InvalidRule
+from .operations.maps import MAGNITUDE, NEGATIVE, ONES, POSITIVE, SQUARE, WEIGHT, Part
+
+if TYPE_CHECKING:
+    from .operations.linear import Bound
+
+GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
+BIAS_MODES = ("absorb", "distribute", "ignore")
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """One stream of relevance through a linear operation.
+
+    `products`: pairs (x per term, part of w) whose sum over inputs, plus `bias`, is `denominator`.
+    `share`: the factor of R_j that flows here. `stabiliser` is added to the denominator away from
+    zero; where it is a mere `guard`, an output with denominator 0 has no inputs on this side and its
+    relevance is lost.
+    """
+
+    products: Sequence[tuple[Sequence[Tensor], Part]]
+    denominator: Tensor
+    stabiliser: Tensor | float
+    share: Tensor | float = 1.0
+    bias: Tensor | None = None
+    guard: bool = True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of the rules. `bias`: "absorb" its share (thesis 2.16), "distribute" it evenly, or "ignore" it."""
+
+    bias: str = field(default="absorb", kw_only=True)
+    first_layer_only: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_parameters(self)
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        """The flows through an operation with its data at hand."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        given = [(f, getattr(self, f.name)) for f in fields(self)]
+        shown = [
+            f"{f.name}={_shown(number)}"
+            for f, number in given
+            if not (f.kw_only and number == f.default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """R_i<-j = z_ij / (z_j + eps sign z_j) R_j (thesis 2.22); `Epsilon(0)` is the plain z-rule (2.10).
+
+    `relative=True` scales epsilon by the root mean square of z over the layer, per sample.
+    """
+
+    epsilon: float = 1e-6
+    relative: bool = field(default=False, kw_only=True)
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        z, bias = operation.output(self.bias)
+        epsilon = self.epsilon * operation.rms(z) if self.relative else self.epsilon
+        return [Flow([(operation.inputs, WEIGHT)], z, epsilon, bias=bias, guard=self.epsilon == 0)]
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """R_i<-j = (alpha z+_ij / z+_j + beta z-_ij / z-_j) R_j (thesis 2.26), alpha + beta = 1, alpha >= 1.
+
+    z+_ij = x+w+ + x-w- and z-_ij = x+w- + x-w+, for inputs of either sign; b+ and b- belong to z+_j and
+    z-_j. Where one side is empty its share is lost, which the ledger shows; `redistribute=True` gives the
+    whole of R_j to the side that exists.
+    """
+
+    alpha: float = 2.0
+    beta: float = -1.0
+    redistribute: bool = field(default=False, kw_only=True)
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        positive = self._side(operation, POSITIVE, NEGATIVE, self.alpha)
+        if self.beta == 0 and not self.redistribute:
+            return [positive]
+        negative = self._side(operation, NEGATIVE, POSITIVE, self.beta)
+        if not self.redistribute:
+            return [positive, negative]
+        return [_takes_all(positive, negative), _takes_all(negative, positive)]
+
+    def _side(self, operation: Bound, along: Part, across: Part, share: float) -> Flow:
+        products = [(operation.positive, along)]
+        if operation.negative is not None:
+            products.append((operation.negative, across))
+        bias = None if self.bias == "ignore" else operation.bias(along)
+        total = operation.forward(products, bias)
+        return Flow(products, total, GUARD * operation.rms(total), share, bias)
+
+
+@dataclass(frozen=True)
+class ZPlus(Rule):
+    """AlphaBeta(1, 0): only what excites takes part (thesis 2.26; z+ of Montavon et al. 2017)."""
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        return AlphaBeta(1, 0, bias=self.bias).flows(operation)
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """R_i<-j = (z_ij + gamma z^s_ij) / (sum_i (z_ij + gamma z^s_ij) + b_j + gamma b^s_j) R_j, s the sign of z_j.
+
+    Montavon et al. 2019 in its signed form: the side that agrees with the output is favoured, for
+    inputs and outputs of either sign.
+    """
+
+    gamma: float = 0.25
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        z, _ = operation.output(self.bias)
+        excited = z >= 0
+        return [
+            self._side(operation, Part(1 + self.gamma, 1), Part(1, 1 + self.gamma), excited),
+            self._side(operation, Part(1, 1 + self.gamma), Part(1 + self.gamma, 1), ~excited),
+        ]
+
+    def _side(self, operation: Bound, along: Part, across: Part, chosen: Tensor) -> Flow:
+        products = [(operation.positive, along)]
+        if operation.negative is not None:
+            products.append((operation.negative, across))
+        bias = None if self.bias == "ignore" else operation.bias(along)
+        total = operation.forward(products, bias)
+        return Flow(products, total, GUARD * operation.rms(total), chosen.to(total.dtype), bias)
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """R_i<-j = R_j / number of inputs that j really sees; padding is not an input (thesis 2.27)."""
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        products = [(operation.ones, ONES)]
+        return [Flow(products, operation.forward(products), 0.0)]
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """R_i<-j = w_ij^2 / sum_i' w_i'j^2 R_j, for the first layer (thesis 2.28)."""
+
+    first_layer_only: ClassVar[bool] = True
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        products = [(operation.ones, SQUARE)]
+        total = operation.forward(products)
+        return [Flow(products, total, GUARD * operation.rms(total))]
+
+
+@dataclass(frozen=True)
+class Box(Rule):
+    """R_i<-j = (x_i w_ij - l_i w+_ij - h_i w-_ij) / sum R_j for inputs in [l, h] (z^B, Montavon et al. 2017).
+
+    `low`, `high`: numbers or one value per channel, (0 - mean)/std and (1 - mean)/std of the preprocessing;
+    None takes them from `model.preprocessing`. For the first layer.
+    """
+
+    low: Any = None
+    high: Any = None
+    first_layer_only: ClassVar[bool] = True
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        low, high = operation.bounds(self.low, self.high)
+        products = [
+            (operation.inputs, WEIGHT),
+            ([-bound for bound in low], POSITIVE),
+            ([-bound for bound in high], NEGATIVE),
+        ]
+        total = operation.forward(products)
+        return [Flow(products, total, GUARD * operation.rms(total))]
+
+
+@dataclass(frozen=True)
+class Magnitude(Rule):
+    """R_i<-j = |z_ij| / sum_i |z_ij| R_j (thesis 2.7), the counter-example of fig. 4.3."""
+
+    def flows(self, operation: Bound) -> list[Flow]:
+        products = [([x.abs() for x in operation.inputs], MAGNITUDE)]
+        total = operation.forward(products)
+        return [Flow(products, total, GUARD * operation.rms(total))]
+
+
+@dataclass(frozen=True)
+class Pass(Rule):
+    """R_i = R_j, for operations that keep the shape (batch norm, LRN and the like, on request)."""
+
+
+@dataclass(frozen=True)
+class Constant(Rule):
+    """The result is held constant: for a softmax inside the network, which then acts as a gate."""
+
+
+LIMITS: dict[type[Rule], dict[str, tuple[float, float]]] = {
+    Epsilon: {"epsilon": (0, math.inf)},
+    AlphaBeta: {"alpha": (1, math.inf), "beta": (-math.inf, 0)},
+    Gamma: {"gamma": (0, math.inf)},
+}
+
+
+def check_parameters(rule: Rule) -> None:
+    """The one place where limits are checked and worded."""
+    name = type(rule).__name__
+    for parameter, (low, high) in LIMITS.get(type(rule), {}).items():
+        number = getattr(rule, parameter)
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise InvalidRule(f"{name}: {parameter} must be a number, got {number!r}")
+        if not (math.isfinite(number) and low <= number <= high):
+            raise InvalidRule(f"{name}: {parameter} must be in [{low}, {high}], got {number}")
+    if isinstance(rule, AlphaBeta) and abs(rule.alpha + rule.beta - 1) > 1e-9:
+        raise InvalidRule(f"{name}: alpha + beta must be 1, got {rule.alpha} + {rule.beta}")
+    if isinstance(rule, Box):
+        _check_bounds(rule)
+    if rule.bias not in BIAS_MODES:
+        raise InvalidRule(f"{name}: bias must be one of {', '.join(BIAS_MODES)}, got {rule.bias!r}")
+
+
+def _check_bounds(rule: Box) -> None:
+    if (rule.low is None) != (rule.high is None):
+        raise InvalidRule(
+            "Box: give both low and high, or neither (then model.preprocessing is asked)"
+        )
+    if rule.low is None:
+        return
+    low, high = torch.as_tensor(rule.low), torch.as_tensor(rule.high)
+    if not bool((low <= high).all()):
+        raise InvalidRule(f"Box: low must not exceed high, got low={rule.low}, high={rule.high}")
+
+
+def _takes_all(side: Flow, other: Flow) -> Flow:
+    share = torch.where(other.denominator == 0, 1.0, side.share)
+    share = torch.where(side.denominator == 0, torch.where(other.denominator == 0, 1.0, 0.0), share)
+    both = (side.denominator == 0) & (other.denominator == 0)
+    share = torch.where(both, 0.5, share)  # both sides empty: all of it is lost, half on each
+    return Flow(side.products, side.denominator, side.stabiliser, share, side.bias)
+
+
+def _shown(parameter: Any) -> str:
+    return f"{parameter:g}" if isinstance(parameter, float) else str(parameter)

@@ -1,0 +1,150 @@
+"""Explanation: what every method returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import InvalidInput
+
+if TYPE_CHECKING:
+    from .propagation.ledger import Ledger
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The relevance of every input component for the explained outputs.
+
+    relevance: the structure of the inputs; each tensor shaped like its input `[N, ...]`, or
+        `[N, K, ...]` for target "all" and groups; `[N, T]` for token ids; None at other integers.
+    output: what the model said, before a final softmax or sigmoid.
+    target: the explained neurons. method, preset: by which method and rules.
+    layers: relevance of the outputs of the modules asked for. ledger: where relevance went.
+    notes: what the reader should know (a softmax left out, ...).
+    """
+
+    relevance: Any
+    output: Tensor
+    target: Any
+    method: str
+    preset: str | None
+    layers: dict[str, Tensor | list[Tensor]]
+    ledger: Ledger
+    notes: tuple[str, ...] = ()
+    grouped: bool = field(default=False, repr=False)  # whether maps have an axis of targets
+
+    @property
+    def bias(self) -> Tensor:
+        """`[N]` (`[N, K]`): all that biases absorbed."""
+        return self.ledger.totals()["bias"]
+
+    @property
+    def conservation_gap(self) -> Tensor:
+        """`[N]` (`[N, K]`): |f - sum R - absorbed| over the largest of |f|, sum |R|, sum |absorbed|."""
+        return self.ledger.gap()
+
+    def heatmap(self, *, joint: bool = False, input: str | int | None = None) -> Tensor:
+        """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and tokens.
+
+        Channels are summed. Each map is scaled to [-1, 1] by its largest magnitude, or all by the
+        largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several inputs.
+        Raises InvalidInput where it is needed.
+        """
+        from .viz.heatmap import pool_channels, scale
+
+        relevance = self._map(input).detach().cpu()
+        if not self.grouped:
+            return scale(pool_channels(relevance), joint=joint)
+        samples, targets = relevance.shape[:2]
+        pooled = pool_channels(relevance.flatten(0, 1)).unflatten(0, (samples, targets))
+        return scale(pooled, joint=joint)
+
+    def _map(self, name: str | int | None) -> Tensor:
+        if isinstance(self.relevance, Tensor):
+            return self.relevance
+        entries = (
+            dict(self.relevance)
+            if isinstance(self.relevance, Mapping)
+            else dict(enumerate(self.relevance))
+        )
+        present = {key: entry for key, entry in entries.items() if isinstance(entry, Tensor)}
+        if name is None and len(present) == 1:
+            return next(iter(present.values()))
+        if name not in present:
+            raise InvalidInput(
+                f"this explanation has maps of several inputs; choose one: heatmap(input=...), one of "
+                f"{list(present)}"
+            )
+        return present[name]
+
+    def save(self, path: str | Path) -> Path:
+        """Write to `.npz`, or to `.safetensors` with a JSON beside it; returns the path."""
+        from .saving import save
+
+        return save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read what `save` wrote. Raises InvalidInput for files that it did not write."""
+        from .saving import load
+
+        return load(Path(path))
+
+    @property
+    def conservation(self) -> str:
+        """One line: output = relevance + bias + stabiliser + lost, averaged over samples."""
+        totals = {name: float(figure.mean()) for name, figure in self.ledger.totals().items()}
+        line = (
+            f"output {totals['received']:.6g} = relevance {totals['passed']:.6g} + bias {totals['bias']:.6g} "
+            f"+ stabiliser {totals['stabiliser']:.6g}"
+        )
+        if totals["lost"]:
+            line += f" + lost {totals['lost']:.6g}"
+        return f"{line} (largest gap {float(self.conservation_gap.max()):.1e})"
+
+    def _repr_html_(self) -> str:
+        """Heatmaps and the conservation line, for a notebook."""
+        from .viz.notebook import explanation_html
+
+        return explanation_html(self)
+
+    def __repr__(self) -> str:
+        shapes = (
+            tuple(self.relevance.shape)
+            if isinstance(self.relevance, Tensor)
+            else type(self.relevance).__name__
+        )
+        return f"Explanation({self.method}, {self.preset}, relevance {shapes}: {self.conservation})"
+
+
+def merged(parts: list[Explanation]) -> Explanation:
+    """Explanations of consecutive batches as one."""
+    from torch.utils import _pytree as pytree
+
+    def join(*pieces: Any) -> Any:
+        return torch.cat(pieces) if isinstance(pieces[0], Tensor) else pieces[0]
+
+    first = parts[0]
+    targets = [part.target for part in parts]
+    if isinstance(first.target, Tensor):
+        target: Any = torch.cat(targets)
+    elif isinstance(first.target, list):
+        target = [item for part in targets for item in part]
+    else:
+        target = first.target
+    return Explanation(
+        relevance=pytree.tree_map(join, *(part.relevance for part in parts)),
+        output=torch.cat([part.output for part in parts]),
+        target=target,
+        method=first.method,
+        preset=first.preset,
+        layers=pytree.tree_map(join, *(part.layers for part in parts)),
+        ledger=type(first.ledger).joined([part.ledger for part in parts]),
+        notes=first.notes,
+        grouped=first.grouped,
+    )
