@@ -54,8 +54,8 @@ _KNOTS: dict[str, list[tuple[float, tuple[float, float, float]]]] = {
 
 def _between(positions: ArrayLike, colours: ArrayLike) -> ColourMap:
     """The map that mixes colours `[L, 3]` linearly between their positions `[L]`."""
-    table = np.asarray(colours, dtype=np.float64)
-    return lambda heatmap: np.stack([np.interp(heatmap, positions, c) for c in table.T], axis=-1)
+    at, table = np.asarray(positions, np.float64), np.asarray(colours, np.float64)
+    return lambda heatmap: np.stack([np.interp(heatmap, at, c) for c in table.T], axis=-1)
 
 
 _MAPS: dict[str, ColourMap] = {
