@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from relprop.errors import InvalidInput, UnknownName
-from relprop.viz.heatmap import pool_channels, scale
+from relprop.viz.heatmap import brighten, pool_channels, scale, smooth
 
 KINDS = [np.asarray, torch.as_tensor]
 
@@ -105,3 +105,24 @@ def test_scaled_maps_are_finite_and_reach_one_or_are_zero(values, joint, tensor)
     peaks = np.abs(found).max() if joint else np.abs(found.reshape(len(found), -1)).max(1)
     largest = np.abs(values).max() if joint else np.abs(values.reshape(len(found), -1)).max(1)
     np.testing.assert_array_equal(peaks, np.where(largest == 0, 0, 1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_brightening_keeps_signs_zeros_and_range(kind):
+    found = brighten(kind(np.array([-1.0, -0.25, 0.0, 0.04, 1.0])))
+    np.testing.assert_allclose(found, [-1, -0.5, 0, 0.2, 1])
+    for gamma in (0, 1.5):
+        with pytest.raises(InvalidInput, match=r"gamma lies in \(0, 1\]; it is"):
+            brighten(kind(np.ones(3)), gamma)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_smoothing_spreads_and_keeps_the_sum(kind):
+    point = np.zeros((2, 41, 41))
+    point[0, 20, 20], point[1, 10, 30] = 1, -3
+    found = np.asarray(smooth(kind(point), 2.0))
+    np.testing.assert_allclose(found.sum((1, 2)), [1, -3])
+    assert found[0].argmax() == 20 * 41 + 20 and 0.03 < found[0].max() < 0.05
+    np.testing.assert_allclose(found[0], found[0].T)
+    with pytest.raises(InvalidInput, match="positive number of pixels; it is 0"):
+        smooth(kind(point), 0)

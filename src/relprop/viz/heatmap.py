@@ -79,6 +79,39 @@ def scale(heatmap: Array, joint: bool = False) -> Array:
     return heatmap / (largest + (largest == 0))
 
 
+def brighten(heatmap: Array, gamma: float = 0.5) -> Array:
+    """The heatmap with magnitudes raised to `gamma`: below 1, weak relevance is seen, too.
+
+    Signs, zeros and the order of magnitudes stay, and so does the range [-1, 1]; ratios do not:
+    say so beside the picture. Raises InvalidInput for a `gamma` outside of (0, 1].
+    """
+    if not 0 < gamma <= 1:
+        raise InvalidInput(f"gamma lies in (0, 1]; it is {gamma}")
+    heatmap = _floating(heatmap)
+    sign = heatmap.sign() if isinstance(heatmap, torch.Tensor) else np.sign(heatmap)
+    return sign * abs(heatmap) ** gamma
+
+
+def smooth(heatmap: Array, sigma: float) -> Array:
+    """`[..., H, W]` averaged over the neighbourhood, by a Gaussian of `sigma` pixels.
+
+    For pictures laid over an image, where single pixels can't be seen; it takes the sum of
+    relevance with it, but for what is cut off at the border. Raises InvalidInput for a `sigma`
+    that is not positive.
+    """
+    if not sigma > 0:
+        raise InvalidInput(f"sigma must be a positive number of pixels; it is {sigma}")
+    heatmap = _floating(heatmap)
+    values = torch.as_tensor(heatmap)
+    offsets = torch.arange(-int(3 * sigma + 1), int(3 * sigma + 1) + 1, device=values.device)
+    weights = torch.exp(-((offsets / sigma) ** 2) / 2).to(values.dtype)
+    kernel = (weights / weights.sum()).reshape(1, 1, 1, -1)
+    maps = values.reshape(-1, 1, *values.shape[-2:])
+    blurred = torch.nn.functional.conv2d(maps, kernel, padding="same")
+    blurred = torch.nn.functional.conv2d(blurred, kernel.mT, padding="same").reshape(values.shape)
+    return blurred if isinstance(heatmap, torch.Tensor) else blurred.numpy()
+
+
 def _floating(values: Array) -> Array:
     """The array itself, or float32 of anything that does not hold floating-point numbers."""
     if isinstance(values, torch.Tensor):

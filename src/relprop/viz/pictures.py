@@ -30,21 +30,22 @@ def enlarge(picture: Picture, factor: int) -> Picture:
 
 
 def overlay(
-    heatmap: Heatmap, image: Any, *, colour_map: str = "seismic", opacity: float = 0.9
+    heatmap: Heatmap, image: Any, *, colour_map: str = "seismic", opacity: float = 1.0
 ) -> Picture:
     """A heatmap `[H, W]` in [-1, 1] over the image in grey, uint8 `[H, W, 3]`.
 
-    A position is the more opaque the more relevance it has, up to `opacity`; where there is none,
-    the image is seen. The square root between them lets weak relevance show.
+    The more relevance at a position, the more opaque its colour, up to `opacity`; where there is
+    none, the image is seen. Colours come from the outer half of each side of the colour map: the
+    pale or dark ones around zero would only veil the image.
     Raises InvalidInput where image and heatmap differ in size.
     """
     if not 0 <= opacity <= 1:
         raise InvalidInput(f"opacity lies in 0..1; it is {opacity}")
     values, pixels = _matched(heatmap, image)
+    colours = colourise((values + np.sign(values)) / 2, colour_map)
     grey = (pixels @ _LUMA)[..., None]
-    alpha = opacity * np.sqrt(np.abs(values))[..., None]
-    mixed = alpha * colourise(values, colour_map) + (1 - alpha) * grey
-    return np.round(mixed).astype(np.uint8)
+    alpha = opacity * np.abs(values)[..., None]
+    return np.round(alpha * colours + (1 - alpha) * grey).astype(np.uint8)
 
 
 def as_alpha(
