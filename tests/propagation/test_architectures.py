@@ -56,7 +56,7 @@ def regnet(layer_type):
 def efficientnet():
     return transformers.EfficientNetForImageClassification(
         transformers.EfficientNetConfig(
-            width_coefficient=0.25, depth_coefficient=0.25, image_size=32, hidden_dim=64,
+            width_coefficient=0.25, depth_coefficient=0.25, image_size=32, hidden_dim=320,
             num_labels=5,
         )
     )  # fmt: skip

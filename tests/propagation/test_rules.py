@@ -107,7 +107,7 @@ def test_rule_on_shape(rule_name, name, worst):
     assert error <= TOLERANCE
 
     totals = explanation.ledger.totals()
-    scale = start.abs().flatten(1).sum(1)
+    scale = start.abs().flatten(1).sum(1) + wanted.abs().sum(1)
     for column, amount in zip(("bias", "stabiliser", "lost"), absorbed, strict=True):
         assert ((totals[column] - amount).abs() / scale).max() <= TOLERANCE, column
     assert (totals["remainder"].abs() / scale).max() <= TOLERANCE

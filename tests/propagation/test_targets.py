@@ -159,12 +159,12 @@ def test_an_output_with_more_axes_needs_to_be_told(target):
     ],
 )  # fmt: skip
 def test_what_names_no_output_is_refused(model, x, target, message):
-    with pytest.raises(InvalidTarget, match=message):
+    with pytest.raises(InvalidTarget, match=message or None):
         explain(model, x, target)
 
 
 def test_the_message_says_how_many_outputs_there_are(model, x):
-    with pytest.raises(InvalidTarget, match=r"3"):
+    with pytest.raises(InvalidTarget, match=r"0\.\.2"):
         explain(model, x, 17)
 
 

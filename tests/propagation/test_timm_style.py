@@ -288,7 +288,7 @@ class Around(nn.Module):
 
 def prepared(name):
     model = Around(BLOCKS[name]()).double().eval()
-    x = torch.randn(2, 3, 14, 14).double()
+    x = torch.randn(2, 3, 16, 16).double()
     with torch.no_grad():
         model(x)
     for key, value in model.named_buffers():

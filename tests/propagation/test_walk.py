@@ -164,7 +164,7 @@ def test_signs_at_a_negative_logit():
     assert torch.allclose(right, torch.tensor([[1.0, -3.0]]).double())
     with pytest.warns(RelpropWarning):
         wrong = relprop.explain(model, x, 0, rules=relprop.AlphaBeta(2, -1)).relevance
-    assert torch.allclose(wrong, torch.tensor([[-4.0, 2.0]]).double())
+    assert torch.allclose(wrong, torch.tensor([[-8.0, 4.0]]).double())
 
 
 def test_relevance_can_be_trained_against():

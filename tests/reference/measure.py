@@ -1,4 +1,4 @@
-"""What the tests measure: where relevance starts, how far two maps differ, what is not accounted for."""
+"""What the tests measure: where relevance starts, how maps differ, what is unaccounted for."""
 
 import torch
 from torch import Tensor
@@ -36,9 +36,14 @@ def gap(explanation, start: Tensor) -> float:
     maps = [leaf.double().flatten(1) for leaf in leaves(explanation.relevance)]
     received = sum(leaf.sum(1) for leaf in maps)
     scale = torch.stack(
-        [start.double().abs(), sum(leaf.abs().sum(1) for leaf in maps), sum(a.abs() for a in absorbed)]
+        [
+            start.double().abs(),
+            sum(leaf.abs().sum(1) for leaf in maps),
+            sum(a.abs() for a in absorbed),
+        ]
     ).amax(0)
-    return ((start.double() - received - sum(absorbed)).abs() / scale).max().item()
+    missing = (start.double() - received - sum(absorbed)).abs()
+    return torch.where(missing == 0, 0.0, missing / scale).max().item()
 
 
 def predicted(explanation) -> Tensor:

@@ -88,9 +88,7 @@ def gamma(x, W, b, *, gamma=0.25) -> Shares:
 
     z, term = stabilised(favoured(z_ij).sum(0) + favoured(b))
     none = z == 0
-    return Shares(
-        over(favoured(z_ij), z), over(favoured(b), z), over(term, z), torch.where(none, 1.0, 0.0)
-    )
+    return Shares(over(favoured(z_ij), z), over(favoured(b), z), over(term, z), none.to(z))
 
 
 def flat(x, W, b) -> Shares:

@@ -67,6 +67,12 @@ MOVES = {
     "roll": lambda x: x.roll((1, -2), (2, 3)),
     "flip": lambda x: x.flip(-1),
     "rot90": lambda x: x.rot90(1, (2, 3)),
+    "nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "nearest uneven": lambda x: F.interpolate(x, size=(5, 3)),
+    "nearest exact": lambda x: F.interpolate(x, size=(7, 3), mode="nearest-exact"),
+    "nearest 1d": lambda x: F.interpolate(x[:, 0], scale_factor=2),
+    "nearest 3d": lambda x: F.interpolate(x[:, None], scale_factor=2),
+    "upsample": nn.Upsample(scale_factor=3),
     "unfold": lambda x: x.unfold(3, 3, 1),
     "im2col": lambda x: F.unfold(x, 2),
     "im2col padded": lambda x: F.unfold(x, 3, padding=1, stride=2),
@@ -100,7 +106,7 @@ def test_relevance_follows_the_elements(name):
         weights, start = starting_at(model(x))
     if name == "cast":
         weights, start = torch.ones_like(weights), model(x)
-    explanation = relprop.explain(model, x, weights, rules="epsilon")
+    explanation = relprop.explain(model, x, weights, rules=relprop.Epsilon(0))
     # The derivative of a move is 0 or 1 whatever the values are: where each element came from.
     origin = flatten_at(model, x)
     wanted = (start.flatten(1) @ origin.T).reshape(x.shape)
