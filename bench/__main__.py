@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from pathlib import Path
 
 import torch
@@ -66,7 +67,8 @@ def _measure(name: str, options: argparse.Namespace, with_rival: bool) -> list[s
     batch = candidates.images(options.batch, options.side)
     steps = candidates.all_of(candidates.model(name), batch, with_rival=with_rival)
     timings = measure.interleaved(steps, rounds=options.rounds)
-    steps.clear()
+    del steps
+    gc.collect()  # hooks and modules hold each other
     memories: dict[str, measure.Memory | None] = {}
     if not options.no_memory:
         common = [name, "--batch", str(options.batch), "--side", str(options.side)]

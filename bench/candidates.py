@@ -7,6 +7,7 @@ looks its plan up, walks and keeps the ledger, and finds its own target.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +15,14 @@ import torch
 from torch import Tensor, nn
 
 import relprop
+from relprop import models
 
 from . import rival
 
 Step = Callable[[], Any]
+
+# Networks with random weights absorb much on the way; their maps are not looked at here.
+warnings.simplefilter("ignore", relprop.errors.RelpropWarning)
 
 RULES: dict[str, Callable[[], Any]] = {
     "Epsilon": relprop.Epsilon,
@@ -28,12 +33,8 @@ RULES: dict[str, Callable[[], Any]] = {
 
 
 def model(name: str) -> nn.Module:
-    """A network by its name in `relprop.models.architectures`, with random weights, frozen."""
-    from relprop.models import architectures
-
-    torch.manual_seed(0)
-    network: nn.Module = getattr(architectures, name)()
-    return network.eval().requires_grad_(False)
+    """A network by its name in `relprop.models`, with random weights, frozen."""
+    return models.load(name, pretrained=False).requires_grad_(False)
 
 
 def images(batch: int, side: int = 224) -> Tensor:
@@ -61,8 +62,9 @@ def ours(rule: str, network: nn.Module, batch: Tensor) -> Step:
 
 
 def theirs(rule: str, network: nn.Module, batch: Tensor) -> Step:
-    """The same with zennit, whose hooks stay on a copy of the model between calls."""
-    return rival.explainer(rule, copy.deepcopy(network), batch)
+    """The same with zennit, whose hooks stay on a copy of the modules between calls."""
+    weights = {id(weight): weight for weight in network.parameters()}  # shared, not copied
+    return rival.explainer(rule, copy.deepcopy(network, weights), batch)
 
 
 def all_of(network: nn.Module, batch: Tensor, *, with_rival: bool) -> dict[str, Step]:

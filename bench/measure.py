@@ -40,6 +40,7 @@ def interleaved(
     finish()
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(rounds):
+        progress(f"round {turn + 1} of {rounds}")
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             gc.collect()
@@ -49,6 +50,12 @@ def interleaved(
             seconds[name].append(time.perf_counter() - start)
     unit = seconds[names[0]]
     return {name: _summary(times, unit) for name, times in seconds.items()}
+
+
+def progress(text: str) -> None:
+    """Say what goes on, on standard error and on one line where that is a terminal."""
+    end = "\r\x1b[K" if sys.stderr.isatty() else "\n"
+    print(text, end=end, file=sys.stderr, flush=True)
 
 
 def _summary(times: list[float], unit: list[float]) -> Timing:
@@ -69,6 +76,7 @@ def memory(arguments: list[str]) -> Memory | None:
     """Run `python -m bench.memory` with these arguments; None where the system does not tell."""
     if not Path("/proc/self/clear_refs").exists():
         return None
+    progress(f"memory of {arguments[0]}")
     command = [sys.executable, "-m", "bench.memory", *arguments]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     return Memory(**json.loads(run.stdout.splitlines()[-1]))

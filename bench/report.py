@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,7 @@ HEADER = (
 )
 
 
-def rows(model: str, timings: dict[str, Timing], memories: dict[str, Memory | None]) -> list[str]:
+def rows(model: str, timings: dict[str, Timing], memories: Mapping[str, Memory | None]) -> list[str]:
     """One line a candidate; the first one is the unit."""
     unit = memories.get(next(iter(timings)))
     lines = []

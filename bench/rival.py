@@ -91,7 +91,7 @@ def _composite(rule: str) -> Any:
 
 def _as_torchvision(network: nn.Module) -> nn.Module:
     """A ResNet as torchvision's class, same weights: zennit finds the residual sum only there."""
-    if type(network).__name__ != "ResNet":
+    if type(network).__name__ != "ResNet50":
         return network
     from torchvision.models import resnet50
 
