@@ -14,11 +14,11 @@ demo: .venv/.demo
 test: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS)
 
 docs: .venv/.dev
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.demo .cache/zennit/.done
 	$(BIN)/python -m bench --rivals .cache/zennit
