@@ -1,0 +1,89 @@
+"""`relprop explain`: heatmaps of image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from relprop.app.cli.options import (
+    FlatUntil,
+    Model,
+    RandomWeights,
+    Rules,
+    Size,
+    Weights,
+    preprocessing_options,
+)
+from relprop.app.explaining import ImageExplainer, Look, named_files
+from relprop.app.images import preprocessing_from
+from relprop.app.model_source import load_model
+from relprop.errors import InvalidInput
+
+
+def explain(
+    model: Model,
+    image: Annotated[
+        list[Path],
+        typer.Option(help="An image or a folder of them; may be repeated.", show_default=False),
+    ],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="More images and folders.", show_default=False)
+    ] = None,
+    weights: Weights = None,
+    random_weights: RandomWeights = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="A class by index or name, several with commas, or all; by default the predicted."
+        ),
+    ] = None,
+    rules: Rules = None,
+    flat_until: FlatUntil = None,
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("relprop-out"),
+    colour_map: Annotated[
+        str, typer.Option(help="seismic, jet, high-contrast or blue-orange.")
+    ] = "seismic",
+    gamma: Annotated[
+        float, typer.Option(help="Below 1, weak relevance is brighter: |R| to the power gamma.")
+    ] = 1.0,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also lay the heatmaps over the image.")
+    ] = False,
+    preprocessing: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file with size, mean, std, channel_order, scale, crop, ..."),
+    ] = None,
+    size: Size = None,
+    mean: Annotated[str | None, typer.Option(help="Subtracted, a number a channel.")] = None,
+    std: Annotated[str | None, typer.Option(help="Divided by, a number a channel.")] = None,
+    channel_order: Annotated[str | None, typer.Option(help="RGB, BGR, or L for grey.")] = None,
+    scale: Annotated[int | None, typer.Option(help="White before the mean: 1 or 255.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="A text file with the classes' names, a line each.")
+    ] = None,
+) -> None:
+    """Explain what a model sees in images: a PNG for each class, and the relevance as .npz."""
+    given = preprocessing_options(size, mean, std, channel_order, scale)
+    files = named_files([*image, *(images or [])])
+    look = Look(colour_map=colour_map, gamma=gamma, overlay=overlay)
+    network = load_model(model, weights=weights, random_weights=random_weights)
+    explainer = ImageExplainer(
+        network,
+        preprocessing_from(network, file=preprocessing, options=given),
+        names=_names(classes) if classes else list(getattr(network, "classes", ())),
+        rules=rules,
+        flat_until=flat_until,
+        look=look,
+    )
+    for stem, file in tqdm(files.items(), disable=None, leave=False, unit="image"):
+        for line in explainer.explain_file(file, target=target, out=out, stem=stem):
+            tqdm.write(line)
+
+
+def _names(path: Path) -> list[str]:
+    if not path.is_file():
+        raise InvalidInput(f"--classes: there is no file {path}")
+    return path.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,30 @@
+"""The line that shows where the output went: output = relevance + bias + stabiliser + lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+_WORDS = {"passed": "input relevance", "bias": "bias", "stabiliser": "stabiliser", "lost": "lost"}
+
+
+def conservation_line(totals: Mapping[str, Tensor], *index: int) -> str:
+    """One map's line, from the ledger's totals, `[N]` or `[N, K]`, at `index`.
+
+    What was lost, and what is unaccounted for, are left out where they are zero to four digits of
+    the output or of the relevance.
+    """
+    figures = {name: float(total[index]) for name, total in totals.items()}
+    noise = 5e-5 * max(abs(figures["received"]), abs(figures["passed"]))
+    text = f"output {figures['received']:.4f} ="
+    for name, word in _WORDS.items():
+        if name == "lost" and abs(figures[name]) <= noise:
+            continue
+        sign = "-" if figures[name] < 0 else "+" if name != "passed" else ""
+        text += (
+            f" {sign} {word} {abs(figures[name]):.4f}" if sign else f" {word} {figures[name]:.4f}"
+        )
+    if abs(figures["remainder"]) > noise:
+        text += f"; unaccounted for {figures['remainder']:.4f}"
+    return text

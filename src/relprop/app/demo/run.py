@@ -1,0 +1,5 @@
+"""x"""
+
+
+def run_demo(out):
+    pass
