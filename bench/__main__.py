@@ -17,8 +17,8 @@ Written by `make bench`. The unit is one gradient: forward, and backward to the 
 frozen. Times are taken in one process, every candidate once a round in turning order; a ratio is
 the median over rounds of the ratio within a round. An explanation is timed as a user calls it:
 recording, plan, walk, ledger, target. Peak memory is taken in a process for each candidate, above
-what the model and the images take; "kept" is what stays between calls (split weights, plans,
-prepared kernels, and what the allocator holds back).
+what the tool, the model and the images take; "kept" is what stays between calls (split weights,
+plans, prepared kernels, and what the allocator holds back).
 """
 
 CORRECTNESS = """

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from . import candidates, rival
 
@@ -33,6 +34,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.rivals:
         rival.load(options.rivals)
+    small = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 2)).eval()
+    candidates.one_of(options.candidate, small, candidates.images(1, 8))()  # what it imports
     step = candidates.one_of(
         options.candidate,
         candidates.model(options.model),

@@ -19,7 +19,9 @@ HEADER = (
 )
 
 
-def rows(model: str, timings: dict[str, Timing], memories: Mapping[str, Memory | None]) -> list[str]:
+def rows(
+    model: str, timings: dict[str, Timing], memories: Mapping[str, Memory | None]
+) -> list[str]:
     """One line a candidate; the first one is the unit."""
     unit = memories.get(next(iter(timings)))
     lines = []
