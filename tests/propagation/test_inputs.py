@@ -178,6 +178,26 @@ def test_training_mode_is_refused(module):
     relprop.explain(model.eval(), torch.randn(3, 4), 1)
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda z: F.dropout(z, 0.5),
+        lambda z: F.dropout1d(z[:, None], 0.5)[:, 0],
+        lambda z: F.alpha_dropout(z, 0.5, training=True),
+        lambda z: z * torch.bernoulli(torch.full_like(z, 0.5)),
+        lambda z: z + torch.randn_like(z),
+    ],
+    ids=["dropout", "dropout1d", "alpha dropout", "bernoulli", "noise"],
+)
+def test_what_is_random_in_evaluation_mode_is_refused(draw):
+    """F.dropout is active unless told otherwise: the map would be another at each call."""
+    layer = nn.Linear(4, 4)
+    state = torch.get_rng_state()
+    with pytest.raises(RelpropError, match=r"(?i)dropout|random|training"):
+        relprop.explain(Call(lambda v: layer(draw(layer(v)))).eval(), torch.ones(3, 4), 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_training_mode_without_consequence_is_accepted():
     """Nothing here behaves differently while training."""
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Dropout(0.0), nn.Linear(4, 2)).train()

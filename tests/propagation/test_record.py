@@ -206,7 +206,21 @@ def test_the_output_is_what_the_model_says(model, x):
     assert gap(explanation, predicted(explanation)) <= 1e-12
 
 
-def test_scripted_and_functional_models(x):
+@pytest.mark.parametrize("compile", [torch.jit.script, None], ids=["script", "trace"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_scripted_models_are_explained_or_refused_with_a_reason(x, compile):
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    model = compile(plain) if compile else torch.jit.trace(plain, x)
+    wanted = relprop.explain(plain, x, 1, rules="epsilon").relevance
+    try:
+        found = relprop.explain(model, x, 1, rules="epsilon").relevance
+    except relprop.errors.InvalidInput as error:
+        assert "script" in str(error).lower() or "jit" in str(error).lower()
+    else:
+        assert difference(found, wanted) <= 1e-12
+
+
+def test_functional_models(x):
     weight = torch.randn(3, 36).double()
     explanation = relprop.explain(
         Call(lambda v: F.linear(v.flatten(1), weight)), x, 1, rules=relprop.Epsilon(0)

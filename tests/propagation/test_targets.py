@@ -1,5 +1,6 @@
 """What is explained: each kind of target on a linear model, whose relevance is known by hand."""
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -53,7 +54,9 @@ def test_one_class_for_all(model, x):
     assert difference(explain(model, x, 2).relevance, wanted) <= EXACT
 
 
-@pytest.mark.parametrize("kind", [list, tuple, torch.tensor, lambda v: torch.tensor(v).int()])
+@pytest.mark.parametrize(
+    "kind", [list, tuple, torch.tensor, lambda v: torch.tensor(v).int(), numpy.array]
+)
 def test_a_class_for_each_sample(model, x, kind):
     classes = [2, 0, 1, 1, 0]
     wanted = by_hand(model, x, one_hot(classes))
@@ -65,6 +68,12 @@ def test_weights_over_neurons(model, x, weights):
     wanted = by_hand(model, x, weights)
     assert difference(explain(model, x, weights).relevance, wanted) <= 1e-6  # float32 weights
     assert difference(explain(model, x, weights.double()).relevance, wanted) <= EXACT
+
+
+def test_weights_may_be_lists_and_arrays(model, x):
+    wanted = by_hand(model, x, torch.tensor([1.0, -1.0, 0.5]))
+    for weights in ([1.0, -1.0, 0.5], numpy.array([1.0, -1.0, 0.5])):
+        assert difference(explain(model, x, weights).relevance, wanted) <= EXACT
 
 
 def test_weights_explain_a_margin(x):
@@ -200,8 +209,11 @@ def test_what_squashes_the_output_is_left_out(x, end):
     wanted = by_hand(model.linear, x, one_hot([1] * 5))
     assert difference(explanation.relevance, wanted) <= EXACT
     assert torch.equal(torch.as_tensor(explain(model, x, None).target), logits.argmax(1))
+    assert "left out" in " ".join(explanation.notes)
+    assert any("left out" in row.rule for row in explanation.ledger.rows)
 
 
 def test_a_plain_output_is_what_the_model_said(model, x):
     explanation = explain(model, x, 1)
     assert torch.equal(explanation.output, model(x).detach())
+    assert explanation.notes == ()
