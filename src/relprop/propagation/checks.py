@@ -23,8 +23,8 @@ def check_mode(model: Any) -> None:
     for name, module in model.named_modules():
         if not module.training:
             continue
-        if isinstance(module, _DropoutNd) and module.p > 0:
-            what = "dropout is active"
+        if (isinstance(module, _DropoutNd) and module.p > 0) or isinstance(module, nn.RReLU):
+            what = "its randomness is active"
         elif isinstance(module, _BatchNorm):
             what = "batch norm uses batch statistics"
         else:

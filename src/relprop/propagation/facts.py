@@ -96,7 +96,7 @@ def _range(
     if target in INVERSE_SCALES:
         return (0.0 if first.low >= 0 or "rsqrt" in str(target) else -inf), inf, False, True
     if target in SCALES:
-        return 0.0, inf, False, False
+        return 0.0, inf, False, True
     if isinstance(family, Softmax):
         return 0.0, 1.0, False, False
     if isinstance(family, Activation):
@@ -111,7 +111,8 @@ def _range(
         return _linear_range(operation, family, inputs, numbers)
     if isinstance(family, (Product, Quotient)):
         low = 0.0 if all(f.low >= 0 for f in inputs) else -inf
-        return low, inf, False, all(f.gates for f in inputs)
+        gates = first.gates if isinstance(family, Quotient) else all(f.gates for f in inputs)
+        return low, inf, False, gates
     return -inf, inf, False, False
 
 
@@ -178,7 +179,7 @@ def _affine_range(operation: Operation, first: Fact) -> tuple[float, float, bool
         ends = (first.low + number, first.high + number)
     else:
         ends = (-inf, inf)
-    return min(ends), max(ends), first.bounded, first.scale and ".mul." in name
+    return min(ends), max(ends), first.bounded, first.scale
 
 
 def common_source(first: Value, second: Value, facts: list[Fact]) -> int | None:

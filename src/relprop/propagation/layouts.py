@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
 from .layout import Layout
+from .operations.choice import Maximum, WindowPool
 from .operations.family import Family
 from .operations.linear import Linear
 from .operations.maps import ONES
 from .operations.movement import Concatenation, Follow, Move
-from .recording import Operation, Recording, Value, leaves, replace_leaves
+from .operations.product import Product, Softmax
+from .recording import Operation, Recording, Value
 
 
 def find_layouts(recording: Recording, families: dict[int, Family]) -> list[Layout]:
@@ -44,6 +44,8 @@ def _keeps_leading(
         return False
     if isinstance(family, Move) and family.keeps_order:
         return True
+    if _works_along_samples(operation, family):
+        return False
     outputs = [v for v in operation.outputs if v is not None]
     values = [*operation.inputs(), *outputs]
     if not all(v.ndim and v.shape[0] % samples == 0 for v in values):
@@ -51,6 +53,19 @@ def _keeps_leading(
     if isinstance(family, (Move, Follow, Concatenation)):
         return _first_axis_stays(operation)
     return True
+
+
+def _works_along_samples(operation: Operation, family: Family | None) -> bool:
+    """Whether an operation may combine elements along the first axis."""
+    if isinstance(family, Softmax):
+        return family.axis % family.value.ndim == 0
+    if isinstance(family, Maximum):
+        return 0 in family.axes
+    if isinstance(family, Product):
+        return family.is_matrix and family.first.ndim < 3
+    if isinstance(family, Linear):
+        return any(t.map.left or t.map.over_first for t in family.terms)
+    return False
 
 
 def _first_axis_stays(operation: Operation) -> bool:
@@ -77,33 +92,57 @@ def _moved_ids(
     operation: Operation, family: Family | None, layouts: list[Layout]
 ) -> list[Tensor | None]:
     """The ids of the outputs: moved like the elements, or the one sample that each output sees."""
+
+    def ids_of(value: Value) -> Tensor:
+        return layouts[value.index].sample_ids(value.shape, torch.device("cpu"))
+
+    first, output = next(operation.inputs()), operation.output
     if isinstance(family, Linear):
         return [_seen_ids(operation, family, layouts)]
     if isinstance(family, (Move, Follow, Concatenation)):
-        return _followed_ids(operation, layouts)
-    if all(v is None or v.shape == next(operation.inputs()).shape for v in operation.outputs):
-        first = next(operation.inputs())
-        ids = layouts[first.index].sample_ids(first.shape, torch.device("cpu"))
-        return [ids for _ in operation.outputs]
-    return _followed_ids(operation, layouts)
+        follow = family if isinstance(family, Follow) else Follow(operation)
+        numbered = follow.send(lambda value: ids_of(value).double() + 1)
+        return [_filled(ids - 1, layouts[output.index]) for ids in numbered]
+    if isinstance(family, Maximum) and family.axes:
+        for axis in family.axes:
+            _require(operation, ids_of(first), axis)
+        return [ids_of(first).amax(family.axes, keepdim=family.keep)]
+    if isinstance(family, Softmax):
+        _require(operation, ids_of(first), family.axis)
+    if isinstance(family, Product) and family.is_matrix:
+        rows = _require(operation, ids_of(family.first), -1)
+        columns = _require(operation, ids_of(family.second), -2)
+        return [_agreed(operation, rows.expand(output.shape), columns.expand(output.shape))]
+    if isinstance(family, WindowPool):
+        place = (..., *[slice(0, 1)] * len(family.axes))
+        return [ids_of(first)[place].expand(output.shape)]
+    same = next((v for v in operation.inputs() if v.shape == output.shape), None)
+    return [None if same is None else ids_of(same)]
 
 
-def _followed_ids(operation: Operation, layouts: list[Layout]) -> list[Tensor | None]:
-    def ids_of(leaf: Any) -> Any:
-        if isinstance(leaf, Value):
-            return layouts[leaf.index].sample_ids(leaf.shape, torch.device("cpu")).double()
-        if isinstance(leaf, Tensor):
-            return (
-                torch.zeros_like(leaf, dtype=torch.float64)
-                if leaf.is_floating_point()
-                else leaf.cpu()
-            )
-        return leaf
+def _require(operation: Operation, ids: Tensor, axis: int) -> Tensor:
+    """The ids with `axis` reduced to one; all along it must belong to one sample."""
+    low, high = ids.amin(axis, keepdim=True), ids.amax(axis, keepdim=True)
+    return _agreed(operation, low, high)
 
-    args, kwargs = replace_leaves((operation.args, operation.kwargs), ids_of)
-    kwargs = {key: item for key, item in kwargs.items() if key not in ("dtype", "device")}
-    result = operation.target(*args, **kwargs)
-    return [leaf.round().long() if isinstance(leaf, Tensor) else None for leaf in leaves((result,))]
+
+def _agreed(operation: Operation, first: Tensor, second: Tensor) -> Tensor:
+    if torch.equal(first, second):
+        return first
+    raise InvalidInput(
+        f"{operation.name} in {operation.module or 'the model'} mixes the samples of the batch, so there "
+        "is no relevance per sample; explain one sample at a time"
+    )
+
+
+def _filled(ids: Tensor, leading: Layout) -> Tensor:
+    """Constants among moved elements (-1) belong to the sample where they stand if samples lead."""
+    if bool((ids >= 0).all()):
+        return ids
+    expected = (
+        leading.sample_ids(ids.shape, ids.device) if ids.numel() % leading.samples == 0 else ids
+    )
+    return torch.where(ids < 0, expected.clamp(min=0), ids)
 
 
 def _seen_ids(operation: Operation, family: Linear, layouts: list[Layout]) -> Tensor:
@@ -119,9 +158,6 @@ def _seen_ids(operation: Operation, family: Linear, layouts: list[Layout]) -> Te
     assert total is not None and count is not None and squares is not None
     mean = total / count.clamp(min=1)
     spread = squares / count.clamp(min=1) - mean.square()
-    if bool((spread.abs() > 1e-3).any()):
-        raise InvalidInput(
-            f"{operation.name} in {operation.module or 'the model'} mixes the samples of the batch; "
-            "explain one sample at a time"
-        )
+    mixed = (spread.abs() > 1e-3).long()
+    _agreed(operation, mixed, torch.zeros_like(mixed))
     return mean.round().long().expand(operation.output.shape)

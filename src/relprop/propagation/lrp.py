@@ -173,17 +173,18 @@ def _result(
     preset: str,
     notes: tuple[str, ...],
 ) -> Explanation:
-    entries = []
+    entries: list[Tensor | None] = []
+    reached = recording.ancestors()
     for index, value in enumerate(recording.input_values):
         given = recording.input_tensors[index]
         maps = [found[index] for found in walked.inputs]
         if all(m is None for m in maps):
-            if given.is_floating_point():
+            if given.is_floating_point() and (value is None or value.index not in reached):
                 raise InvalidInput(
                     f"the output does not depend on input {index} of shape {tuple(given.shape)}; leave it "
                     "out, or pass it through a lambda"
                 )
-            entries.append(None)
+            entries.append(torch.zeros(given.shape) if given.is_floating_point() else None)
             continue
         assert value is not None
         zeros = torch.zeros(value.shape)

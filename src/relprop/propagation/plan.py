@@ -209,10 +209,9 @@ class _Planner:
 
     def _rule(self, operation: Operation, family: Family, site: Site | None) -> Rule | None:
         site = site or self._site(operation, family)
-        if operation.index in self.zone:
-            rule: Rule | None = Flat()
-        else:
-            rule = self.preset.rule_for(site)
+        if operation.index in self.zone and family.flattens:
+            return Flat()
+        rule = self.preset.rule_for(site)
         accepted = rule is not None and any(
             c.__name__ in family.accepts for c in type(rule).__mro__
         )

@@ -20,12 +20,25 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import InvalidInput, RelpropError, UnsupportedOperation
 from .checks import check_inputs, check_mode, select_output
-from .operations.registry import is_whole
+from .operations.registry import is_whole, overloads
 from .recording import Operation, Recording, Value, leaves, replace_leaves
 
 aten = torch.ops.aten
 READS = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
 SCALAR_READS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
+SHAPE_ONLY = set(
+    overloads(
+        *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "zero"),
+        *("new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided", "fill.Scalar"),
+    )
+)
+RANDOMISED = set(overloads("rrelu_with_noise", "rrelu_with_noise_functional", "rrelu"))
+EMBEDDINGS = {aten.embedding.default}
+DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
+    aten.addcmul.default: lambda x, a, b, value=1: x + (a * b) * value,
+    aten.addcdiv.default: lambda x, a, b, value=1: x + (a / b) * value,
+    aten.lerp.Tensor: lambda x, y, weight: x + (y - x) * weight,
+}
 HOOK_LOCK = threading.Lock()
 
 
@@ -46,6 +59,8 @@ class Recorder(TorchDispatchMode):
         self.suspended = False
         self.probed: Tensor | None = None
         self.probing = False
+        self.inputs = 0
+        self.functional = True
 
     @property
     def module(self) -> str:
@@ -87,19 +102,37 @@ class Recorder(TorchDispatchMode):
         if self.tracks_parameters:
             self._track_parameters(args)
         depends = any(isinstance(a, Tensor) and id(a) in self.known for a in leaves((args, kwargs)))
+        self._refuse_dropout(func, args, depends)
+        if depends and func in DECOMPOSED:
+            with self:
+                return DECOMPOSED[func](*args, **kwargs)
         result = func(*args, **kwargs)
         if depends:
             self.note(func, args, kwargs, result)
         return result
 
+    def _refuse_dropout(self, func: Any, args: Any, depends: bool) -> None:
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return
+        in_use = not (func in RANDOMISED and args[4:5] in ((), (False,)))
+        if in_use and (depends or "bernoulli" in str(func)):
+            raise InvalidInput(
+                f"{func} in {self.module or 'the model'} draws random numbers: dropout is active; call "
+                "model.eval(), or pass training=False to functional dropout"
+            )
+
     def note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Append one operation; results that carry no relevance are not tracked."""
+        if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
+            return
         if func in SCALAR_READS:
             self.reads.append(f"{func} in {self.module or 'the model'}")
             return
-        args, kwargs = replace_leaves((args, kwargs), self._value_of)
-        inputs = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Value)]
-        continuous = any(_is_continuous(value.dtype) for value in inputs)
+        tracked = [self.known[id(t)] for t in leaves((args, kwargs)) if id(t) in self.known]
+        continuous = any(_is_continuous(value.dtype) for value in tracked)
+        args, kwargs = replace_leaves(
+            (args, kwargs), lambda leaf: self._value_of(leaf, continuous and func not in EMBEDDINGS)
+        )
         outputs = tuple(
             self.track(leaf) if self._is_tracked(leaf, func, continuous) else None
             for leaf in leaves((result,))
@@ -112,36 +145,48 @@ class Recorder(TorchDispatchMode):
         if not isinstance(leaf, Tensor) or id(leaf) in self.known:
             return False
         if _is_continuous(leaf.dtype):
-            return continuous or func is aten.embedding.default
+            return continuous or func in EMBEDDINGS
         return not continuous
 
-    def _value_of(self, leaf: Any) -> Any:
-        return self.known.get(id(leaf), leaf) if isinstance(leaf, Tensor) else leaf
+    def _value_of(self, leaf: Any, continuous: bool) -> Any:
+        """The value of a tracked tensor; integers and masks among floats are constants."""
+        value = self.known.get(id(leaf)) if isinstance(leaf, Tensor) else None
+        if value is None or (continuous and not _is_continuous(value.dtype)):
+            return leaf
+        return value
 
     def _mutate(self, func: Any, args: Any) -> Any:
         """What functionalisation leaves as a mutation: metadata, the model's own buffers, or refused."""
-        target = args[0] if args and isinstance(args[0], Tensor) else None
-        if target is None:
-            return None
-        if self.suspended and id(target) not in self.known:
-            return None
-        if id(target) in self.known:
-            if func is aten.as_strided_.default and not self.suspended:
-                value = self.known.pop(id(target))
-                before = self.values[value.index] = target.detach()
-                self.known[id(before)] = value
-                func(*args)
-                self.note(aten.as_strided.default, (before, *args[1:]), {}, target)
-                return target
-            raise UnsupportedOperation(
-                f"{func} in {self.module or 'the model'} changes a value in place that was already "
-                "read, and functionalisation could not make it pure; write it out of place"
-            )
-        if id(target) not in self.overwritten:
-            self.overwritten[id(target)] = (target, target.detach().clone())
-        if any(isinstance(a, Tensor) and id(a) in self.known for a in args[1:]):
-            return self._fill(func, target, args)
+        written = [
+            args[i]
+            for i, argument in enumerate(func._schema.arguments)
+            if i < len(args) and argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        for target in written:
+            if id(target) in self.known:
+                return self._change(func, target, args)
+            if not self.suspended and id(target) not in self.overwritten:
+                self.overwritten[id(target)] = (target, target.detach().clone())
+        dependent = any(isinstance(a, Tensor) and id(a) in self.known for a in args[1:])
+        if dependent and not self.suspended and written and written[0] is args[0]:
+            return self._fill(func, args[0], args)
         return None
+
+    def _change(self, func: Any, target: Tensor, args: Any) -> Any:
+        """A mutation of a value that was recorded: its metadata, an input at the end, or refused."""
+        value = self.known[id(target)]
+        if func is aten.as_strided_.default and not self.suspended:
+            before = self.values[value.index] = target.detach()
+            self.known[id(before)] = self.known.pop(id(target))
+            func(*args)
+            self.note(aten.as_strided.default, (before, *args[1:]), {}, target)
+            return target
+        if func is aten.copy_.default and value.index < self.inputs and self.functional:
+            return target  # functionalize hands changes of the inputs back; ours are copies
+        raise UnsupportedOperation(
+            f"{func} in {self.module or 'the model'} changes a value in place that was already "
+            "read, and functionalisation could not make it pure; write it out of place"
+        )
 
     def _fill(self, func: Any, target: Tensor, args: Any) -> Tensor:
         """A result copied over a whole tensor of the model (a cache): followed, and put back later."""
@@ -185,11 +230,18 @@ class WholeFunctions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.Tensor.data.__get__:  # type: ignore[attr-defined]
             return args[0].detach()
-        if func in READS and self.recorder.probe(args[0]) is not None:
-            self.recorder.reads.append(f"Tensor.{func.__name__} in {self.recorder.module}")
+        if func in READS:
+            return self._read(func, args, kwargs)
         if self.recorder.suspended or not is_whole(func, args, kwargs):
             return func(*args, **kwargs)
         return self._whole(func, args, kwargs)
+
+    def _read(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Data leave the recording: taken from the tensor behind functionalize's wrapper, which has none."""
+        recorder = self.recorder
+        if recorder.probe(args[0]) is not None:
+            recorder.reads.append(f"Tensor.{func.__name__} in {recorder.module or 'the model'}")
+        return func(recorder.probed, *args[1:], **kwargs)
 
     def _whole(self, func: Any, args: Any, kwargs: Any) -> Any:
         recorder = self.recorder
@@ -227,17 +279,18 @@ def run(
     recorder = Recorder(tracks_parameters)
     names = _module_names(model)
 
-    def call(*arguments: Tensor) -> Tensor:
+    def call(forward: Callable[..., Any], *arguments: Tensor) -> Tensor:
         entries = iter(arguments)
         rebuilt = pytree.tree_unflatten(
             [next(entries) if isinstance(leaf, Tensor) else leaf for leaf in flat], structure
         )
-        return select_output(_call(model, rebuilt))
+        return select_output(_call(forward, rebuilt))
 
     copies = [tensor.detach().clone() for tensor in tensors]
     input_values = [recorder.track(copy) for copy in copies]
+    recorder.inputs = len(copies)
     with _unchanged(model, recorder), _named(names, recorder, layers):
-        output = _execute(call, copies, recorder)
+        output = _execute(model, call, copies, recorder)
     output_value = recorder.known.get(id(output))
     if output_value is None:
         raise InvalidInput(
@@ -285,17 +338,28 @@ def record(
     return recording
 
 
-def _execute(call: Callable[..., Tensor], copies: list[Tensor], recorder: Recorder) -> Tensor:
-    functional = torch.func.functionalize(call, remove="mutations")
+def _execute(
+    model: Any, call: Callable[..., Tensor], copies: list[Tensor], recorder: Recorder
+) -> Tensor:
     try:
-        with torch.no_grad(), WholeFunctions(recorder), recorder:
+        with torch.inference_mode(False), torch.no_grad(), WholeFunctions(recorder), recorder:
             try:
-                return functional(*copies)
+                return _pure(lambda *arguments: call(model, *arguments), *copies)
             except RuntimeError as error:
-                if "functorch" not in str(error) and "functionaliz" not in str(error):
+                message = str(error)
+                if "functorch" not in message and "functionaliz" not in message:
                     raise
-            _start_again(recorder, copies)
-            return call(*copies)
+            # What functionalize refuses: a result written into a buffer, and a custom autograd.Function.
+            writes = "mutating a non-functional tensor" in message and isinstance(model, nn.Module)
+            _start_again(recorder, copies, functional=writes)
+            if writes:
+                held = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+                return _pure(
+                    lambda *arguments: call(_with_buffers(model, arguments[-1]), *arguments[:-1]),
+                    *copies,
+                    held,
+                )
+            return call(model, *copies)
     except RelpropError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
@@ -306,8 +370,17 @@ def _execute(call: Callable[..., Tensor], copies: list[Tensor], recorder: Record
         ) from error
 
 
-def _start_again(recorder: Recorder, copies: list[Tensor]) -> None:
-    """A custom autograd.Function is refused by functionalize: record the plain run instead."""
+def _pure(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    return torch.func.functionalize(function, remove="mutations")(*arguments)
+
+
+def _with_buffers(model: nn.Module, buffers: dict[str, Tensor]) -> Callable[..., Any]:
+    """The model with other buffers, so that what it writes into them is followed too."""
+    return lambda *args, **kwargs: torch.func.functional_call(model, buffers, args, kwargs)
+
+
+def _start_again(recorder: Recorder, copies: list[Tensor], *, functional: bool) -> None:
+    recorder.functional = functional
     recorder.operations.clear()
     recorder.modules.clear()
     recorder.runs.clear()
@@ -326,8 +399,8 @@ def _call(model: Callable[..., Any], inputs: Any) -> Any:
 
 
 def _module_names(model: Any) -> dict[nn.Module, str]:
-    if not isinstance(model, nn.Module):
-        return {}
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        return {}  # a scripted module runs without the hooks of its parts
     return {module: name for name, module in model.named_modules() if name}
 
 
@@ -375,7 +448,8 @@ def _named(
 @contextmanager
 def _unchanged(model: Any, recorder: Recorder) -> Iterator[None]:
     """Buffers, attributes and random state are afterwards what they were before."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    scripted = isinstance(model, torch.jit.ScriptModule)
+    modules = list(model.modules()) if isinstance(model, nn.Module) and not scripted else []
     attributes = [dict(module.__dict__) for module in modules]
     buffers = [dict(module._buffers) for module in modules]
     random_state = torch.get_rng_state()

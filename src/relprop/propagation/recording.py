@@ -112,6 +112,14 @@ class Recording:
         """The operation that made each value, by value index."""
         return {v.index: op for op in self.operations for v in op.outputs if v is not None}
 
+    def ancestors(self) -> set[int]:
+        """The values that the output depends on, by index."""
+        found = {self.output_value.index}
+        for operation in reversed(self.operations):
+            if any(value is not None and value.index in found for value in operation.outputs):
+                found.update(value.index for value in operation.inputs())
+        return found
+
     def consumers(self) -> dict[int, list[Operation]]:
         """The operations that read each value, by value index."""
         readers: dict[int, list[Operation]] = {}

@@ -45,6 +45,10 @@ class Flow:
     guard: bool = True
 
 
+Products = list[tuple[list[Tensor], Part]]
+_Side = tuple[Products, Tensor, "Tensor | None"]
+
+
 @dataclass(frozen=True)
 class Rule:
     """Base of the rules. `bias`: "absorb" its share (thesis 2.16), "distribute" it evenly, or "ignore" it."""
@@ -137,18 +141,21 @@ class Gamma(Rule):
     def flows(self, operation: Bound) -> list[Flow]:
         z, _ = operation.output(self.bias)
         excited = z >= 0
+        favours = Part(1 + self.gamma, 1), Part(1, 1 + self.gamma)
+        sides = [self._side(operation, *favours), self._side(operation, *reversed(favours))]
+        total = torch.where(excited, sides[0][1], sides[1][1])
+        guard = GUARD * operation.rms(total)
         return [
-            self._side(operation, Part(1 + self.gamma, 1), Part(1, 1 + self.gamma), excited),
-            self._side(operation, Part(1, 1 + self.gamma), Part(1 + self.gamma, 1), ~excited),
+            Flow(products, total, guard, chosen.to(total.dtype), bias)
+            for (products, _, bias), chosen in zip(sides, (excited, ~excited), strict=True)
         ]
 
-    def _side(self, operation: Bound, along: Part, across: Part, chosen: Tensor) -> Flow:
+    def _side(self, operation: Bound, along: Part, across: Part) -> _Side:
         products = [(operation.positive, along)]
         if operation.negative is not None:
             products.append((operation.negative, across))
         bias = None if self.bias == "ignore" else operation.bias(along)
-        total = operation.forward(products, bias)
-        return Flow(products, total, GUARD * operation.rms(total), chosen.to(total.dtype), bias)
+        return products, operation.forward(products, bias), bias
 
 
 @dataclass(frozen=True)
@@ -201,8 +208,7 @@ class Magnitude(Rule):
 
     def flows(self, operation: Bound) -> list[Flow]:
         products = [([x.abs() for x in operation.inputs], MAGNITUDE)]
-        total = operation.forward(products)
-        return [Flow(products, total, GUARD * operation.rms(total))]
+        return [Flow(products, operation.forward(products), 0.0)]
 
 
 @dataclass(frozen=True)

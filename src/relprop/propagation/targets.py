@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,8 @@ class Start:
 
 def choose_start(output: Tensor, target: Target, class_axis: int = -1) -> Start:
     """Where relevance starts. Raises InvalidTarget with what was given and what is possible."""
+    if isinstance(target, np.ndarray):
+        target = torch.from_numpy(target)
     if isinstance(target, str):
         if target != "all":
             raise InvalidTarget(f"unknown target {target!r}; possible are: {WAYS}")

@@ -29,7 +29,7 @@ class WindowPool(Family):
     axes: Sequence[WindowAxis]
     weights: Weights
     kind: str = field(default="pooling", kw_only=True)
-    accepts: ClassVar[tuple[str, ...]] = ("Flat",)
+    flattens: ClassVar[bool] = True
     default: ClassVar[str] = "to the winner"
 
     @property

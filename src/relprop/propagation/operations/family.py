@@ -73,12 +73,14 @@ class Family:
     """Base of the families: `sources` are the inputs that receive relevance.
 
     `kind` is what presets ask for; `accepts` are the rules that a preset can choose here, `default`
-    says in the coverage table what happens otherwise.
+    says in the coverage table what happens otherwise; `flattens` says whether Flat applies up to the
+    layer that `flat_until` names.
     """
 
     kind: str = field(default="", kw_only=True)
     accepts: ClassVar[tuple[str, ...]] = ()
     default: ClassVar[str] = ""
+    flattens: ClassVar[bool] = False
 
     @property
     def sources(self) -> Sequence[Value]:

@@ -82,9 +82,10 @@ def divide(operation: Operation) -> Family:
         return Refused("a constant divided by a dependent tensor has no numerator to explain")
     if isinstance(denominator, Value):
         return Quotient(numerator, kind="product")
-    inverse = torch.as_tensor(denominator, dtype=torch.float64).reciprocal()
     if isinstance(denominator, Tensor):
-        inverse = inverse.to(denominator.device)
+        inverse = denominator.double().reciprocal()
+    else:
+        inverse = torch.tensor(1 / denominator, dtype=torch.float64)
     return Linear([Term(numerator, scaling(inverse, numerator))], kind="product")
 
 
@@ -95,32 +96,8 @@ def negate(operation: Operation) -> Family:
     return Linear([Term(x, scaling(-1.0, x))], kind="product")
 
 
-@register_operation(*overloads("addcmul"))
-def add_product(operation: Operation) -> Family:
-    """input + value * a * b with at most one of a and b dependent."""
-    base, first, second = operation.args[:3]
-    value = operation.kwargs.get("value", 1)
-    if isinstance(first, Value) and isinstance(second, Value):
-        return Refused(
-            "addcmul of two dependent factors has no rule; write it as a product and a sum"
-        )
-    terms, constant = [], None
-    if isinstance(first, Value) or isinstance(second, Value):
-        x, factor = (first, second) if isinstance(first, Value) else (second, first)
-        terms.append(Term(x, scaling(factor * value, x)))
-    else:
-        constant = first * second * value
-    if isinstance(base, Value):
-        terms.append(Term(base, scaling(1.0, base)))
-    else:
-        constant = base if constant is None else base + constant
-    return Linear(terms, constant, kind="merge")
-
-
 def scaling(factor: Tensor | float, x: Value) -> LinearMap:
-    """The map x * factor in the dtype of x."""
-    return Scale(torch.as_tensor(factor).to(_wide(x.dtype)), x.shape)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    """The map x * factor; it follows the dtype of what it is applied to."""
+    if not isinstance(factor, Tensor):
+        factor = torch.tensor(factor, dtype=torch.float64)
+    return Scale(factor, x.shape)

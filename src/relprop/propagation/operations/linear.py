@@ -42,6 +42,7 @@ class Linear(Family):
         "Magnitude",
         "Pass",
     )
+    flattens: ClassVar[bool] = True
 
     @property
     def sources(self) -> Sequence[Value]:

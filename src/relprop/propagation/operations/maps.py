@@ -49,7 +49,8 @@ ONES = Part(ones=True)
 class LinearMap:
     """z = W x for one input of an operation; constant terms are the operation's bias."""
 
-    nonnegative = False  # no weight is negative, known without looking
+    left = False  # a matrix from the left, which combines along the first axis
+    over_first = False  # a sum over the first axis
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         """part(W) x."""
@@ -135,7 +136,7 @@ class Pooled(LinearMap):
     total: Callable[[Tensor], Tensor]
     total_transposed: Callable[[Tensor], Tensor]
     factor: Tensor
-    nonnegative = True
+    over_first: bool = False
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         return self.total(x) * part(self.factor.to(x))
@@ -202,7 +203,6 @@ class FunctionMap(LinearMap):
 
     function: Callable[[Tensor], Tensor]
     transposed: Callable[[Tensor], Tensor]
-    nonnegative = True
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         return self.function(x) * _unit(part)

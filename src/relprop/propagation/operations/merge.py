@@ -45,7 +45,7 @@ def weighted_sum(branches: list[tuple[Any, float]]) -> Family:
     constant: Tensor | None = None
     for x, factor in branches:
         if not isinstance(x, Value):
-            part = torch.as_tensor(x) * factor
+            part = (x if isinstance(x, Tensor) else torch.tensor(x, dtype=torch.float64)) * factor
             constant = part if constant is None else constant + part
     return Linear(terms, constant, kind="merge")
 

@@ -90,33 +90,37 @@ class Follow(Family):
     def sources(self) -> Sequence[Value]:
         return list({value.index: value for value in self.operation.inputs()}.values())
 
-    def numbered(self, context_device: torch.device) -> list[Tensor]:
-        """For every output the number of the element that stands in each place."""
-        starts, next_number = {}, 1
-        for value in self.sources:
-            starts[value.index] = next_number
-            next_number += value.shape.numel()
+    def send(self, stand_in: Callable[[Value], Tensor]) -> list[Tensor]:
+        """The operation with each dependent input replaced (float64) and constants and fills by 0."""
 
-        def number(leaf: Any) -> Any:
+        def replaced(leaf: Any) -> Any:
             if isinstance(leaf, Value):
-                ids = torch.arange(leaf.shape.numel(), dtype=torch.float64, device=context_device)
-                return ids.reshape(leaf.shape) + starts[leaf.index]
+                return stand_in(leaf)
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
                 return torch.zeros_like(leaf, dtype=torch.float64)
             return leaf
 
-        args = list(replace_leaves(self.operation.args, number))
+        args = list(replace_leaves(self.operation.args, replaced))
         for position in self.fills:
             if position < len(args):
                 args[position] = 0
-        kwargs = replace_leaves(self.operation.kwargs, number)
+        kwargs = replace_leaves(self.operation.kwargs, replaced)
         kwargs = {key: item for key, item in kwargs.items() if key not in ("dtype", "value")}
-        moved = [
-            leaf
-            for leaf in leaves(self.operation.target(*args, **kwargs))
-            if isinstance(leaf, Tensor)
-        ]
-        return [ids.round().long() for ids in moved]
+        moved = leaves(self.operation.target(*args, **kwargs))
+        return [leaf.round().long() for leaf in moved if isinstance(leaf, Tensor)]
+
+    def numbered(self, device: torch.device) -> list[Tensor]:
+        """For every output the number of the element that stands in each place."""
+        starts, following = {}, 1
+        for value in self.sources:
+            starts[value.index] = following
+            following += value.shape.numel()
+
+        def number(value: Value) -> Tensor:
+            ids = torch.arange(value.shape.numel(), dtype=torch.float64, device=device)
+            return ids.reshape(value.shape) + starts[value.index]
+
+        return self.send(number)
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         device = context.tensor(self.sources[0]).device

@@ -68,7 +68,8 @@ class Standardisation(Family):
     eps: float
     centres: bool = True
     kind: str = field(default="normalisation", kw_only=True)
-    accepts: ClassVar[tuple[str, ...]] = ("Epsilon", "Pass", "Flat")
+    accepts: ClassVar[tuple[str, ...]] = ("Epsilon", "Pass")
+    flattens: ClassVar[bool] = True
     default: ClassVar[str] = "Epsilon(1e-06), 1/std held constant"
 
     @property
@@ -163,7 +164,8 @@ class LocalResponse(Family):
     b: float
     c: float
     kind: str = field(default="normalisation", kw_only=True)
-    accepts: ClassVar[tuple[str, ...]] = ("Pass", "Flat")
+    accepts: ClassVar[tuple[str, ...]] = ("Pass",)
+    flattens: ClassVar[bool] = True
     default: ClassVar[str] = "Taylor weights"
 
     @property

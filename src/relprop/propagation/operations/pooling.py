@@ -94,7 +94,8 @@ def reduce_axes(operation: Operation) -> Family:
                 s = s.unsqueeze(axis)
         return s.expand(x.shape)
 
-    return _pooled(x, total, total_transposed, torch.tensor(factor, dtype=torch.float64))
+    scale = torch.tensor(factor, dtype=torch.float64)
+    return Linear([Term(x, Pooled(total, total_transposed, scale, 0 in chosen))], kind="pooling")
 
 
 @register_operation(
@@ -127,6 +128,20 @@ def _axis_matrix(
     scales[axis] = scale
     columns = function(units.reshape(1, inputs, *shape), size, align, *scales)
     return columns.reshape(inputs, outputs).T
+
+
+@register_operation(*overloads("col2im"))
+def fold_blocks(operation: Operation) -> Family:
+    """Blocks put in place and summed where they overlap; im2col is the transpose."""
+    x, size, *window = operation.args
+
+    def total(t: Tensor) -> Tensor:
+        return aten.col2im.default(t, size, *window)
+
+    def total_transposed(s: Tensor) -> Tensor:
+        return aten.im2col.default(s, *window)
+
+    return _pooled(x, total, total_transposed, torch.ones((), dtype=torch.float64))
 
 
 def _pooled(x: Value, total: Any, total_transposed: Any, factor: Tensor) -> Family:
