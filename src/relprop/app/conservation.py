@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-_WORDS = {"passed": "input relevance", "bias": "bias", "stabiliser": "stabiliser", "lost": "lost"}
-
 
 def conservation_line(totals: Mapping[str, Tensor], *index: int) -> str:
     """One map's line, from the ledger's totals, `[N]` or `[N, K]`, at `index`.
@@ -17,14 +15,10 @@ def conservation_line(totals: Mapping[str, Tensor], *index: int) -> str:
     """
     figures = {name: float(total[index]) for name, total in totals.items()}
     noise = 5e-5 * max(abs(figures["received"]), abs(figures["passed"]))
-    text = f"output {figures['received']:.4f} ="
-    for name, word in _WORDS.items():
-        if name == "lost" and abs(figures[name]) <= noise:
-            continue
-        sign = "-" if figures[name] < 0 else "+" if name != "passed" else ""
-        text += (
-            f" {sign} {word} {abs(figures[name]):.4f}" if sign else f" {word} {figures[name]:.4f}"
-        )
+    text = f"output {figures['received']:.4f} = input relevance {figures['passed']:.4f}"
+    for name in ("bias", "stabiliser", "lost"):
+        if name != "lost" or abs(figures[name]) > noise:
+            text += f" {'-' if figures[name] < 0 else '+'} {name} {abs(figures[name]):.4f}"
     if abs(figures["remainder"]) > noise:
         text += f"; unaccounted for {figures['remainder']:.4f}"
     return text

@@ -85,6 +85,9 @@ class ImageExplainer:
             suffix = f"-{slug(class_name(index, self.names))}" if classes else ""
             for path in self._draw(heatmap, shown, out / f"{stem}{suffix}.png"):
                 yield f"  wrote {path}"
+        if len(explained) > 1:
+            labels = [class_name(index, self.names) for index in explained]
+            yield f"  wrote {self._montage(maps, shown, labels, out / f'{stem}.png')}"
         out.mkdir(parents=True, exist_ok=True)
         yield f"  wrote {explanation.save(out / f'{stem}.npz')}"
 
@@ -112,6 +115,19 @@ class ImageExplainer:
             both = viz.overlay(bright, image, colour_map=self.look.colour_map)
             overlaid = path.with_name(f"{path.stem}-overlay.png")
             yield viz.save_png(viz.enlarge(both, factor), overlaid)
+
+    def _montage(
+        self, maps: NDArray[Any], image: NDArray[np.uint8], labels: list[str], path: Path
+    ) -> Path:
+        bright = viz.brighten(maps, self.look.gamma)[None]
+        picture = viz.montage(
+            bright,
+            images=[image],
+            column_labels=labels,
+            colour_map=self.look.colour_map,
+            side=_SIDE // 2,
+        )
+        return viz.save_png(picture, path)
 
 
 def named_files(paths: Iterable[Path]) -> dict[str, Path]:

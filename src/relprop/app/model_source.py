@@ -45,6 +45,11 @@ def load_model(
         raise InvalidInput("--weights and --random-weights exclude each other")
     path = Path(source)
     if source in models.names():
+        if not (random_weights or weights or source in models.names(pretrained=True)):
+            raise InvalidInput(
+                f"{source} comes without trained weights: give yours with --weights FILE, or try "
+                "the architecture with --random-weights"
+            )
         model = models.load(source, pretrained=not (random_weights or weights is not None))
     elif path.suffix == ".pt2":
         if weights is not None or random_weights:

@@ -1,0 +1,51 @@
+"""One explanation of the demo: timed, with the warnings that came with it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import relprop
+from relprop.errors import RelpropWarning
+
+
+@dataclass(frozen=True)
+class Case:
+    """An explanation, the seconds that it took, and what it was warned of."""
+
+    explanation: relprop.Explanation
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def explained(explainer: relprop.Explainer, inputs: torch.Tensor, target: Any = None) -> Case:
+    """Explains and keeps relprop's warnings instead of showing them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RelpropWarning)
+        start = time.perf_counter()
+        explanation = explainer(inputs, target)
+        seconds = time.perf_counter() - start
+    texts = [str(w.message) for w in caught if issubclass(w.category, RelpropWarning)]
+    return Case(explanation, seconds, tuple(dict.fromkeys(texts)))
+
+
+def figures(case: Case, *index: int) -> list[str]:
+    """Cells of a table: output, input relevance, bias, stabiliser, lost, gap, seconds."""
+    totals = case.explanation.ledger.totals()
+    columns = ("received", "passed", "bias", "stabiliser", "lost")
+    cells = [f"{float(totals[name][index]):.4f}" for name in columns]
+    gap = float(case.explanation.conservation_gap[index])
+    return [*cells, f"{gap:.0e}", f"{case.seconds:.2f}"]
+
+
+FIGURES = ["output", "input relevance", "bias", "stabiliser", "lost", "gap", "seconds"]
+
+
+def all_warnings(cases: Iterable[Case]) -> list[str]:
+    """Every warning once."""
+    return list(dict.fromkeys(text for case in cases for text in case.warnings))
