@@ -148,7 +148,7 @@ def test_one_layer_on_two_branches():
         (relprop.Gamma(), rules.gamma, {}),
         (relprop.Flat(), rules.flat, {}),
     ],
-    ids=str,
+    ids=["epsilon", "alpha-beta", "gamma", "flat"],
 )
 def test_convolution_and_linear_called_as_functions(rule, reference, options):
     kernel, bias, head, x = weight(3, 2, 3, 3), weight(3), weight(3, 12), weight(2, 2, 4, 4)
