@@ -43,8 +43,8 @@ def explain(
     inputs: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`).
     target: None (the predicted class of each sample), a class, a class per sample, float weights
         shaped like the output, a callable from output to weights, a dict of groups, or "all".
-    rules: the name of a preset (`relprop.presets()`), one rule for everything, or a Preset; None chooses
-        by the kind of network, and the explanation names the choice.
+    rules: the name of a preset (`relprop.presets()`), one rule for everything, or a Preset; None
+        chooses by the kind of network, and the explanation names the choice.
     flat_until: the module up to which every layer shares evenly (thesis 5.4.2).
     layers: names of modules whose outputs' relevance is wanted too.
     batch_size: explain this many samples at a time.
@@ -161,6 +161,7 @@ def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:
 def _check_network(model: Any) -> None:
     if not callable(model):
         raise InvalidInput(
-            f"{type(model).__name__} cannot be explained: pass a torch module or a callable from tensors to "
+            f"{type(model).__name__} cannot be explained: pass a torch module or a callable from "
+            f"tensors to "
             "a tensor (scikit-learn models are not supported yet)"
         )

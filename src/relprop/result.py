@@ -45,11 +45,13 @@ class Explanation:
 
     @property
     def conservation_gap(self) -> Tensor:
-        """`[N]` (`[N, K]`): |f - sum R - absorbed| over the largest of |f|, sum |R|, sum |absorbed|."""
+        """`[N]` (`[N, K]`): |f - sum R - absorbed| over the largest of |f|, sum |R|, sum
+        |absorbed|."""
         return self.ledger.gap()
 
     def heatmap(self, *, joint: bool = False, input: str | int | None = None) -> Tensor:
-        """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and tokens.
+        """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and
+        tokens.
 
         Channels are summed. Each map is scaled to [-1, 1] by its largest magnitude, or all by the
         largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several inputs.
@@ -77,7 +79,8 @@ class Explanation:
             return next(iter(present.values()))
         if name not in present:
             raise InvalidInput(
-                f"this explanation has maps of several inputs; choose one: heatmap(input=...), one of "
+                f"this explanation has maps of several inputs; choose one: heatmap(input=...), "
+                f"one of "
                 f"{list(present)}"
             )
         return present[name]
@@ -100,7 +103,8 @@ class Explanation:
         """One line: output = relevance + bias + stabiliser + lost, averaged over samples."""
         totals = {name: float(figure.mean()) for name, figure in self.ledger.totals().items()}
         line = (
-            f"output {totals['received']:.6g} = relevance {totals['passed']:.6g} + bias {totals['bias']:.6g} "
+            f"output {totals['received']:.6g} = relevance {totals['passed']:.6g} + bias "
+            f"{totals['bias']:.6g} "
             f"+ stabiliser {totals['stabiliser']:.6g}"
         )
         if totals["lost"]:

@@ -19,7 +19,8 @@ FIGURES = ("received", "passed", "bias", "stabiliser", "lost")
 
 
 def save(explanation: Explanation, path: Path) -> Path:
-    """Write an explanation. Raises InvalidInput for another suffix, OSError where it cannot be written."""
+    """Write an explanation. Raises InvalidInput for another suffix, OSError where it cannot be
+    written."""
     _check_suffix(path)
     tensors: dict[str, Tensor] = {}
     described = {

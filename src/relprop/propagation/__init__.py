@@ -1,4 +1,5 @@
-"""Relevance through computation graphs: record, plan, propagate; and what extensions are made of."""
+"""Relevance through computation graphs: record, plan, propagate; and what extensions are made
+of."""
 
 from .operations.choice import Maximum, WindowPool
 from .operations.elementwise import Activation

@@ -57,7 +57,8 @@ def check_inputs(inputs: Any) -> None:
 
 
 def select_output(result: Any) -> Tensor:
-    """The tensor that a model returned: itself, or the field `logits`; an error names the fields."""
+    """The tensor that a model returned: itself, or the field `logits`; an error names the
+    fields."""
     if isinstance(result, Tensor):
         return result
     logits = (
@@ -74,7 +75,8 @@ def select_output(result: Any) -> Tensor:
     else:
         fields = ", ".join(name for name in vars(result)) if hasattr(result, "__dict__") else "none"
     raise InvalidInput(
-        f"the model returned {type(result).__name__} with fields: {fields}; expected a tensor or an "
+        f"the model returned {type(result).__name__} with fields: {fields}; expected a tensor or "
+        f"an "
         "object with .logits. Pass a callable that returns the tensor to explain, for example "
         "lambda x: model(x)[0]"
     )

@@ -1,4 +1,5 @@
-"""What the plan knows about values without looking at them: ranges, gates, element-wise ancestry."""
+"""What the plan knows about values without looking at them: ranges, gates, element-wise
+ancestry."""
 
 from __future__ import annotations
 
@@ -44,10 +45,12 @@ SCALES = set(
 
 @dataclass(frozen=True)
 class Fact:
-    """Of one value: bounds, whether it gates (scales) what it multiplies, and its element-wise ancestors.
+    """Of one value: bounds, whether it gates (scales) what it multiplies, and its element-wise
+    ancestors.
 
-    `bounded`: it went through a squashing or clamping function. `ancestors`: values of which it is an
-    element-wise function, nearest last, itself included; `curves` counts the activations passed.
+    `bounded`: it went through a squashing or clamping function. `ancestors`: values of which it
+    is an element-wise function, nearest last, itself included; `curves` counts the activations
+    passed.
     """
 
     low: float = -inf
@@ -183,9 +186,11 @@ def _affine_range(operation: Operation, first: Fact) -> tuple[float, float, bool
 
 
 def common_source(first: Value, second: Value, facts: list[Fact]) -> int | None:
-    """The nearest value of which both factors are element-wise functions, with an activation between.
+    """The nearest value of which both factors are element-wise functions, with an activation
+    between.
 
-    Then their product is an activation of that value written out: x * sigmoid(x), 0.5 x (1 + erf(x)).
+    Then their product is an activation of that value written out: x * sigmoid(x), 0.5 x (1 +
+    erf(x)).
     """
     one, two = facts[first.index], facts[second.index]
     shared = [a for a in one.ancestors if a in two.ancestors]

@@ -114,8 +114,10 @@ def _moved_ids(
         columns = _require(operation, ids_of(family.second), -2)
         return [_agreed(operation, rows.expand(output.shape), columns.expand(output.shape))]
     if isinstance(family, WindowPool):
-        place = (..., *[slice(0, 1)] * len(family.axes))
-        return [ids_of(first)[place].expand(output.shape)]
+        ids = ids_of(first)
+        for axis in range(first.ndim - len(family.axes), first.ndim):
+            ids = ids.narrow(axis, 0, 1)
+        return [ids.expand(output.shape)]
     same = next((v for v in operation.inputs() if v.shape == output.shape), None)
     return [None if same is None else ids_of(same)]
 
@@ -130,7 +132,8 @@ def _agreed(operation: Operation, first: Tensor, second: Tensor) -> Tensor:
     if torch.equal(first, second):
         return first
     raise InvalidInput(
-        f"{operation.name} in {operation.module or 'the model'} mixes the samples of the batch, so there "
+        f"{operation.name} in {operation.module or 'the model'} mixes the samples of the batch, "
+        f"so there "
         "is no relevance per sample; explain one sample at a time"
     )
 

@@ -1,4 +1,5 @@
-"""The ledger: what every operation received, passed on and absorbed, each figure from its own formula."""
+"""The ledger: what every operation received, passed on and absorbed, each figure from its own
+formula."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Ledger:
-    """Rows in the order of the walk (output first); `start` is what entered, `arrived` what reached inputs."""
+    """Rows in the order of the walk (output first); `start` is what entered, `arrived` what
+    reached inputs."""
 
     rows: tuple[Row, ...]
     start: Tensor
@@ -50,7 +52,8 @@ class Ledger:
         return self.rows[index]
 
     def totals(self) -> dict[str, Tensor]:
-        """Column -> `[N]` (`[N, K]`): what entered, what reached the inputs, and the sums of the rest."""
+        """Column -> `[N]` (`[N, K]`): what entered, what reached the inputs, and the sums of
+        the rest."""
         absorbed = {
             name: sum((getattr(row, name) for row in self.rows), torch.zeros_like(self.start))
             for name in ("bias", "stabiliser", "lost")

@@ -1,4 +1,5 @@
-"""LRP from a recording to an explanation: target, plan, walk, and what the result says about them."""
+"""LRP from a recording to an explanation: target, plan, walk, and what the result says about
+them."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Options:
 def plan_recording(
     recording: Recording, options: Options, *, refuse: bool = True
 ) -> tuple[Plan, Preset]:
-    """The plan of a recording and the preset that it follows (chosen by the network where none is given)."""
+    """The plan of a recording and the preset that it follows (chosen by the network where none
+    is given)."""
     chosen: list[Preset] = []
 
     def preset(residual: bool) -> Preset:
@@ -71,7 +73,8 @@ def plan_recording(
 def explain_recording(
     recording: Recording, target: Any, options: Options, *, release: bool = False
 ) -> Explanation:
-    """Explain one recorded run. Raises InvalidTarget, InvalidRule, UnknownName, UnsupportedOperation."""
+    """Explain one recorded run. Raises InvalidTarget, InvalidRule, UnknownName,
+    UnsupportedOperation."""
     check_layers(options.layers, recording)
     check_batch(recording.tensor(recording.output_value), recording.input_tensors)
     left_out, output = ending(recording)
@@ -80,8 +83,10 @@ def explain_recording(
     relevance = [weights * output for weights in start.weights]
     if plan.assumes_positive_output and any(bool((r < 0).any()) for r in relevance):
         warnings.warn(
-            "an AlphaBeta or ZPlus rule at the top starts from an output that is negative: these rules "
-            "assume positive outputs, and the map comes out with the wrong sign (thesis 5.4.1); use "
+            "an AlphaBeta or ZPlus rule at the top starts from an output that is negative: these "
+            "rules "
+            "assume positive outputs, and the map comes out with the wrong sign (thesis 5.4.1); "
+            "use "
             "Epsilon for the last layer",
             RelpropWarning,
             stacklevel=4,
@@ -157,7 +162,8 @@ def _warn_absorbed(walked: Walked) -> None:
         share = (ledger.absorbed.abs() / ledger.start.abs().clamp(min=1e-30)).max()
         warnings.warn(
             f"biases and stabilisers absorbed more than {MOSTLY_ABSORBED:.0%} of the output for "
-            f"{int(mostly.sum())} of {mostly.numel()} maps (up to {float(share):.0%}): the maps show only "
+            f"{int(mostly.sum())} of {mostly.numel()} maps (up to {float(share):.0%}): the maps "
+            f"show only "
             "what is left; see explanation.ledger",
             RelpropWarning,
             stacklevel=5,
@@ -181,7 +187,8 @@ def _result(
         if all(m is None for m in maps):
             if given.is_floating_point() and (value is None or value.index not in reached):
                 raise InvalidInput(
-                    f"the output does not depend on input {index} of shape {tuple(given.shape)}; leave it "
+                    f"the output does not depend on input {index} of shape {tuple(given.shape)}; "
+                    f"leave it "
                     "out, or pass it through a lambda"
                 )
             entries.append(torch.zeros(given.shape) if given.is_floating_point() else None)

@@ -24,7 +24,8 @@ WEIGHTED = ("dense", "convolution")
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One move of relevance: from the outputs of `operation` to the sources of `family`, by `rule`."""
+    """One move of relevance: from the outputs of `operation` to the sources of `family`, by
+    `rule`."""
 
     operation: Operation
     family: Family
@@ -44,7 +45,8 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The steps in the order of the walk (output first), and what the explanation says about them."""
+    """The steps in the order of the walk (output first), and what the explanation says about
+    them."""
 
     steps: tuple[Step, ...]
     nonnegative: frozenset[int]
@@ -68,9 +70,10 @@ def make_plan(
 ) -> Plan:
     """Choose family and rule for every operation that relevance reaches.
 
-    `preset` may be a function of whether the network is residual; `left_out` is the softmax that ends
-    the model, through which relevance passes. Raises UnsupportedOperation (by name and module path),
-    InvalidRule, UnknownName (`flat_until`). With `refuse=False` refusals are listed in the plan.
+    `preset` may be a function of whether the network is residual; `left_out` is the softmax that
+    ends the model, through which relevance passes. Raises UnsupportedOperation (by name and module
+    path), InvalidRule, UnknownName (`flat_until`). With `refuse=False` refusals are listed in the
+    plan.
     """
     families = [_family(operation) for operation in recording.operations]
     if left_out is not None:
@@ -148,11 +151,13 @@ class _Planner:
     def _step(self, operation: Operation) -> Step | None:
         family = self.families[operation.index]
         if family is None:
-            return self._refuse(operation, "it has no handler")
+            self.refusals.append((operation, "it has no handler"))
+            return None
         if isinstance(family, Product):
             family = self._gated(family, operation)
         if isinstance(family, Refused):
-            return self._refuse(operation, family.reason)
+            self.refusals.append((operation, family.reason))
+            return None
         site = self._site(operation, family)
         rule = self._rule(operation, family, site)
         family, folded, layer = self._fold(operation, family, rule)
@@ -167,11 +172,9 @@ class _Planner:
             self.after[value.index] = max(self.after.get(value.index, 0), height + weighted)
         return Step(operation, family, rule, site, folded)
 
-    def _refuse(self, operation: Operation, reason: str) -> None:
-        self.refusals.append((operation, reason))
-
     def _gated(self, family: Product, operation: Operation) -> Family:
-        """A gate passes everything to the other factor; an activation written out is an activation."""
+        """A gate passes everything to the other factor; an activation written out is an
+        activation."""
         source = common_source(family.first, family.second, self.facts)
         if source is not None and self._value(source).shape == operation.output.shape:
             return Activation(self._value(source))
@@ -222,7 +225,8 @@ class _Planner:
     def _fold(
         self, operation: Operation, family: Family, rule: Rule | None
     ) -> tuple[Family, tuple[Operation, ...], Operation]:
-        """Batch norm and separate biases join the layer that alone feeds them, and padding its layer."""
+        """Batch norm and separate biases join the layer that alone feeds them, and padding its
+        layer."""
         folded: tuple[Operation, ...] = ()
         layer = operation
         if isinstance(family, Linear):
@@ -253,7 +257,8 @@ class _Planner:
             )
         if isinstance(rule, Box) and not all(v.index in self.untouched for v in family.sources):
             raise InvalidRule(
-                f"{rule} bounds the model's input, but {where} reads values that the model has already "
+                f"{rule} bounds the model's input, but {where} reads values that the model has "
+                f"already "
                 "scaled or shifted; move the preprocessing out of the model"
             )
 
@@ -273,7 +278,8 @@ class _Planner:
         )
 
     def _levels(self) -> tuple[list[tuple[int, int]], set[int]]:
-        """For each value the fewest and the most weighted layers before it; and the untouched inputs."""
+        """For each value the fewest and the most weighted layers before it; and the untouched
+        inputs."""
         levels = [(0, 0)] * len(self.recording.values)
         untouched = {v.index for v in self.recording.input_values if v is not None}
         for operation, family in zip(self.recording.operations, self.families, strict=True):
@@ -328,6 +334,7 @@ def _refusal_message(refusals: Sequence[tuple[Operation, str]]) -> str:
     more = f"\n  and {len(lines) - 10} more" if len(lines) > 10 else ""
     return (
         f"no rule for {len(lines)} operation(s) of this model:\n  {shown}{more}\n"
-        "Register a handler with relprop.propagation.register_operation(torch.ops.aten.<name>)(handler), "
+        "Register a handler with "
+        "relprop.propagation.register_operation(torch.ops.aten.<name>)(handler), "
         "or see Explainer(model).coverage(inputs) for the whole plan."
     )

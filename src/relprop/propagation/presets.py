@@ -1,4 +1,5 @@
-"""Which rule where: presets are data, a list of predicates with rules of which the first match wins."""
+"""Which rule where: presets are data, a list of predicates with rules of which the first match
+wins."""
 
 from __future__ import annotations
 
@@ -53,9 +54,10 @@ def where(
     """A predicate for presets; what is not given matches anything.
 
     `kind`: one of dense, convolution, pooling, merge, normalisation, product, softmax, activation,
-    movement, embedding, or several. `module`: a pattern such as "features.1*". `first`: no dense layer or
-    convolution stands between it and an input; `last`: none between it and the output. `depth`: from 0
-    (first) to 1 (last), counted in dense layers and convolutions. Raises UnknownName, InvalidRule.
+    movement, embedding, or several. `module`: a pattern such as "features.1*". `first`: no dense
+    layer or convolution stands between it and an input; `last`: none between it and the output.
+    `depth`: from 0 (first) to 1 (last), counted in dense layers and convolutions. Raises
+    UnknownName, InvalidRule.
     """
     kinds = (kind,) if isinstance(kind, str) else None if kind is None else tuple(kind)
     for name in kinds or ():
@@ -69,8 +71,8 @@ def where(
 class Preset:
     """Rules by predicate: `Preset([(where(kind="dense"), Epsilon(0.01)), ...], name="mine")`.
 
-    Where no predicate matches, the defaults hold: Epsilon(1e-6) for what is linear, and each family's own
-    rule elsewhere. Raises InvalidRule for entries that are not (where(...), rule).
+    Where no predicate matches, the defaults hold: Epsilon(1e-6) for what is linear, and each
+    family's own rule elsewhere. Raises InvalidRule for entries that are not (where(...), rule).
     """
 
     def __init__(
@@ -131,7 +133,8 @@ PRESETS = {
         Preset(
             [(FIRST, Flat()), (DENSE, Epsilon(0.01)), (CONVOLUTION, AlphaBeta(2, -1))],
             name="thesis",
-            description="Epsilon(0.01) dense, AlphaBeta(2, -1) convolutions, Flat first (thesis 5.4, 6.3)",
+            description="Epsilon(0.01) dense, AlphaBeta(2, -1) convolutions, Flat first (thesis "
+            "5.4, 6.3)",
         ),
         Preset(
             [(FIRST, Flat()), (DENSE, Epsilon(0.01)), (CONVOLUTION, AlphaBeta(1, 0))],
@@ -157,7 +160,8 @@ PRESETS = {
                 (where(kind=("dense", "convolution")), Epsilon(0)),
             ],
             name="montavon2019",
-            description="Epsilon(0) at the top, Epsilon(0.25, relative) in the middle, Gamma(0.25) below, "
+            description="Epsilon(0) at the top, Epsilon(0.25, relative) in the middle, "
+            "Gamma(0.25) below, "
             "Box at the input (Montavon et al. 2019)",
         ),
         Preset(

@@ -12,7 +12,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the run that depends on the explained input; its data stand in `Recording.values`."""
+    """A tensor of the run that depends on the explained input; its data stand in
+    `Recording.values`."""
 
     index: int
     shape: torch.Size
@@ -25,7 +26,8 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One recorded call: dependent tensors in `args` and `kwargs` are `Value`s, all others constants.
+    """One recorded call: dependent tensors in `args` and `kwargs` are `Value`s, all others
+    constants.
 
     `outputs` has one entry per tensor that the call returned; None where it carries no relevance
     (integers, masks). `module` is the path of the module it ran in, "" for the model itself.
@@ -149,3 +151,8 @@ def replace_leaves(tree: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(tree, dict):
         return {key: replace_leaves(item, function) for key, item in tree.items()}
     return function(tree)
+
+
+def is_continuous(dtype: torch.dtype) -> bool:
+    """Whether relevance can live on values of this dtype."""
+    return dtype.is_floating_point or dtype.is_complex

@@ -1,7 +1,8 @@
 """The rules: how an operation that is linear in its input shares relevance among its inputs.
 
-Notation: x_i inputs, z_ij = x_i w_ij contributions, z_j = sum_i z_ij + b_j outputs, R_j relevance of an
-output, R_i<-j the message to an input. w+ and w- are the positive and negative parts, x+ and x- too.
+Notation: x_i inputs, z_ij = x_i w_ij contributions, z_j = sum_i z_ij + b_j outputs, R_j relevance
+of an output, R_i<-j the message to an input. w+ and w- are the positive and negative parts, x+
+and x- too.
 
 A rule says in what proportions relevance flows: a list of `Flow`s, each a numerator (products of
 parts of x with parts of w), the denominator that it sums to, and the share of R_j that it carries.
@@ -33,8 +34,8 @@ class Flow:
 
     `products`: pairs (x per term, part of w) whose sum over inputs, plus `bias`, is `denominator`.
     `share`: the factor of R_j that flows here. `stabiliser` is added to the denominator away from
-    zero; where it is a mere `guard`, an output with denominator 0 has no inputs on this side and its
-    relevance is lost.
+    zero; where it is a mere `guard`, an output with denominator 0 has no inputs on this side and
+    its relevance is lost.
     """
 
     products: Sequence[tuple[Sequence[Tensor], Part]]
@@ -51,7 +52,8 @@ _Side = tuple[Products, Tensor, "Tensor | None"]
 
 @dataclass(frozen=True)
 class Rule:
-    """Base of the rules. `bias`: "absorb" its share (thesis 2.16), "distribute" it evenly, or "ignore" it."""
+    """Base of the rules. `bias`: "absorb" its share (thesis 2.16), "distribute" it evenly, or
+    "ignore" it."""
 
     bias: str = field(default="absorb", kw_only=True)
     first_layer_only: ClassVar[bool] = False
@@ -75,7 +77,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Epsilon(Rule):
-    """R_i<-j = z_ij / (z_j + eps sign z_j) R_j (thesis 2.22); `Epsilon(0)` is the plain z-rule (2.10).
+    """R_i<-j = z_ij / (z_j + eps sign z_j) R_j (thesis 2.22); `Epsilon(0)` is the plain z-rule
+    (2.10).
 
     `relative=True` scales epsilon by the root mean square of z over the layer, per sample.
     """
@@ -91,11 +94,12 @@ class Epsilon(Rule):
 
 @dataclass(frozen=True)
 class AlphaBeta(Rule):
-    """R_i<-j = (alpha z+_ij / z+_j + beta z-_ij / z-_j) R_j (thesis 2.26), alpha + beta = 1, alpha >= 1.
+    """R_i<-j = (alpha z+_ij / z+_j + beta z-_ij / z-_j) R_j (thesis 2.26), alpha + beta = 1,
+    alpha >= 1.
 
-    z+_ij = x+w+ + x-w- and z-_ij = x+w- + x-w+, for inputs of either sign; b+ and b- belong to z+_j and
-    z-_j. Where one side is empty its share is lost, which the ledger shows; `redistribute=True` gives the
-    whole of R_j to the side that exists.
+    z+_ij = x+w+ + x-w- and z-_ij = x+w- + x-w+, for inputs of either sign; b+ and b- belong to
+    z+_j and z-_j. Where one side is empty its share is lost, which the ledger shows;
+    `redistribute=True` gives the whole of R_j to the side that exists.
     """
 
     alpha: float = 2.0
@@ -130,7 +134,8 @@ class ZPlus(Rule):
 
 @dataclass(frozen=True)
 class Gamma(Rule):
-    """R_i<-j = (z_ij + gamma z^s_ij) / (sum_i (z_ij + gamma z^s_ij) + b_j + gamma b^s_j) R_j, s the sign of z_j.
+    """R_i<-j = (z_ij + gamma z^s_ij) / (sum_i (z_ij + gamma z^s_ij) + b_j + gamma b^s_j) R_j, s
+    the sign of z_j.
 
     Montavon et al. 2019 in its signed form: the side that agrees with the output is favoured, for
     inputs and outputs of either sign.
@@ -181,10 +186,11 @@ class WSquare(Rule):
 
 @dataclass(frozen=True)
 class Box(Rule):
-    """R_i<-j = (x_i w_ij - l_i w+_ij - h_i w-_ij) / sum R_j for inputs in [l, h] (z^B, Montavon et al. 2017).
+    """R_i<-j = (x_i w_ij - l_i w+_ij - h_i w-_ij) / sum R_j for inputs in [l, h] (z^B, Montavon
+    et al. 2017).
 
-    `low`, `high`: numbers or one value per channel, (0 - mean)/std and (1 - mean)/std of the preprocessing;
-    None takes them from `model.preprocessing`. For the first layer.
+    `low`, `high`: numbers or one value per channel, (0 - mean)/std and (1 - mean)/std of the
+    preprocessing; None takes them from `model.preprocessing`. For the first layer.
     """
 
     low: Any = None

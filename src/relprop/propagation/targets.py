@@ -14,14 +14,16 @@ from ..errors import InvalidTarget
 
 Target = Any
 WAYS = (
-    "None (the predicted class), a class, a class per sample, float weights shaped like the output, "
+    "None (the predicted class), a class, a class per sample, float weights shaped like the "
+    "output, "
     "a callable from output to weights, a dict of name -> classes, or 'all'"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """`weights`: one tensor shaped like the output for each map; relevance starts at weights * output.
+    """`weights`: one tensor shaped like the output for each map; relevance starts at weights *
+    output.
 
     `target` is what the explanation shows; `single` says whether the maps get an axis of their own.
     """
@@ -100,7 +102,8 @@ def _classes(output: Tensor, class_axis: int) -> int:
     if any(n != 1 for n in rest):
         raise InvalidTarget(
             f"the output has shape {tuple(output.shape)}, more axes than samples and classes: pass "
-            "weights shaped like it, a callable, or an index tuple per sample such as [(position, class), ...]"
+            "weights shaped like it, a callable, or an index tuple per sample such as "
+            "[(position, class), ...]"
         )
     return output.shape[class_axis]
 
@@ -144,7 +147,8 @@ def _weighted(output: Tensor, weights: Any, what: str) -> Start:
         full = weights.to(output).expand(output.shape)
     except RuntimeError:
         raise InvalidTarget(
-            f"{what} of shape {tuple(weights.shape)} cannot be broadcast to the output {tuple(output.shape)}"
+            f"{what} of shape {tuple(weights.shape)} cannot be broadcast to the output "
+            f"{tuple(output.shape)}"
         ) from None
     if not bool(torch.isfinite(full).all()):
         raise InvalidTarget(f"{what} contain NaN or infinite values")
@@ -156,7 +160,8 @@ def _indexed(output: Tensor, target: Sequence[Any]) -> Start:
     listed = list(target)
     if len(listed) != samples or any(len(index) != depth for index in listed):
         raise InvalidTarget(
-            f"index tuples for an output of shape {tuple(output.shape)}: one of {depth} integers for each "
+            f"index tuples for an output of shape {tuple(output.shape)}: one of {depth} integers "
+            f"for each "
             f"of the {samples} samples, got {target!r}"
         )
     weights = torch.zeros_like(output)

@@ -110,7 +110,8 @@ class _Walker:
         return total
 
     def finish(self, layers: Sequence[str], rows: list[Row], start: Tensor) -> Walked:
-        """Collect what reached the inputs and the layers; what rests elsewhere met an integer dead end."""
+        """Collect what reached the inputs and the layers; what rests elsewhere met an integer
+        dead end."""
         inputs: list[list[Tensor | None]] = []
         arrived, magnitude = torch.zeros_like(start), torch.zeros_like(start)
         for target in range(self.targets):
@@ -180,6 +181,7 @@ def _check_finite(ledger: Ledger) -> None:
     for row in ledger:
         if not bool(torch.isfinite(row.passed).all()):
             raise InvalidInput(
-                f"relevance became NaN or infinite in {row.operation} in {row.module or 'the model'} under "
+                f"relevance became NaN or infinite in {row.operation} in "
+                f"{row.module or 'the model'} under "
                 f"{row.rule}; a larger epsilon, or Epsilon(relative=True), keeps it finite"
             )

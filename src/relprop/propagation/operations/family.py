@@ -73,8 +73,8 @@ class Family:
     """Base of the families: `sources` are the inputs that receive relevance.
 
     `kind` is what presets ask for; `accepts` are the rules that a preset can choose here, `default`
-    says in the coverage table what happens otherwise; `flattens` says whether Flat applies up to the
-    layer that `flat_until` names.
+    says in the coverage table what happens otherwise; `flattens` says whether Flat applies up to
+    the layer that `flat_until` names.
     """
 
     kind: str = field(default="", kw_only=True)

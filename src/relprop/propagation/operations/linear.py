@@ -1,4 +1,5 @@
-"""Operations that are linear in their inputs: one mechanism for layers, merges, pooling and scaling."""
+"""Operations that are linear in their inputs: one mechanism for layers, merges, pooling and
+scaling."""
 
 from __future__ import annotations
 
@@ -221,5 +222,6 @@ def _like(bound: Any, x: Tensor) -> Tensor:
         return tensor.expand(x.shape)
     except RuntimeError:
         raise InvalidRule(
-            f"Box: bounds of shape {tuple(tensor.shape)} do not fit an input of shape {tuple(x.shape)}"
+            f"Box: bounds of shape {tuple(tensor.shape)} do not fit an input of shape "
+            f"{tuple(x.shape)}"
         ) from None

@@ -61,7 +61,8 @@ class LinearMap:
         raise NotImplementedError
 
     def scaled(self, scale: Tensor) -> LinearMap | None:
-        """The map followed by a scale per output channel (axis 1), where it folds into the weights."""
+        """The map followed by a scale per output channel (axis 1), where it folds into the
+        weights."""
         return None
 
 
@@ -86,7 +87,8 @@ class Dense(LinearMap):
 
 @dataclass(frozen=True, eq=False)
 class Convolution(LinearMap):
-    """Convolution in 1-3 dimensions, also transposed; `options` as ATen's convolution takes them."""
+    """Convolution in 1-3 dimensions, also transposed; `options` as ATen's convolution takes
+    them."""
 
     weight: Tensor
     input_shape: torch.Size
@@ -131,7 +133,8 @@ class Scale(LinearMap):
 
 @dataclass(frozen=True, eq=False)
 class Pooled(LinearMap):
-    """A sum over windows times a factor per output: average, sum and adaptive pooling, mean, sum."""
+    """A sum over windows times a factor per output: average, sum and adaptive pooling, mean,
+    sum."""
 
     total: Callable[[Tensor], Tensor]
     total_transposed: Callable[[Tensor], Tensor]
@@ -175,7 +178,7 @@ class Resampled(LinearMap):
     @staticmethod
     def _product(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
         for axis, matrix in enumerate(matrices, start=-len(matrices)):
-            x = torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)  # type: ignore[arg-type]
+            x = torch.tensordot(x, matrix, dims=([axis], [1])).movedim(-1, axis)
         return x
 
 
@@ -213,10 +216,11 @@ class FunctionMap(LinearMap):
 
 @dataclass(frozen=True, eq=False)
 class Centred(LinearMap):
-    """Layer, group and RMS norm with 1/std held constant: scale * (x - mean x), W = diag(scale) (I - P).
+    """Layer, group and RMS norm with 1/std held constant: scale * (x - mean x), W = diag(scale)
+    (I - P).
 
-    `groups` is the shape in which the normalised axes are `axes`; without `axes` nothing is centred.
-    Its single weights are asked for by no rule: normalisation takes Epsilon.
+    `groups` is the shape in which the normalised axes are `axes`; without `axes` nothing is
+    centred. Its single weights are asked for by no rule: normalisation takes Epsilon.
     """
 
     scale: Tensor

@@ -1,4 +1,5 @@
-"""Operations that move elements: relevance follows them; a copied element collects the sum of its copies."""
+"""Operations that move elements: relevance follows them; a copied element collects the sum of
+its copies."""
 
 from __future__ import annotations
 
@@ -91,7 +92,8 @@ class Follow(Family):
         return list({value.index: value for value in self.operation.inputs()}.values())
 
     def send(self, stand_in: Callable[[Value], Tensor]) -> list[Tensor]:
-        """The operation with each dependent input replaced (float64) and constants and fills by 0."""
+        """The operation with each dependent input replaced (float64) and constants and fills by
+        0."""
 
         def replaced(leaf: Any) -> Any:
             if isinstance(leaf, Value):

@@ -28,7 +28,8 @@ aten = torch.ops.aten
     *overloads("_batch_norm_with_update", "_batch_norm_with_update_functional"),
 )
 def batch_norm(operation: Operation) -> Family:
-    """x s + (shift - mean s), s = scale / sqrt(var + eps): Epsilon over its addends (thesis 2.47-2.54)."""
+    """x s + (shift - mean s), s = scale / sqrt(var + eps): Epsilon over its addends (thesis
+    2.47-2.54)."""
     x, scale, shift, mean, variance = operation.args[:5]
     inference = operation.target in overloads(
         "_native_batch_norm_legit_no_training", "_batch_norm_no_update"
@@ -153,10 +154,11 @@ def rms_norm(operation: Operation) -> Family:
 
 @dataclass(frozen=True, eq=False)
 class LocalResponse(Family):
-    """Local response normalisation by its Taylor weights (thesis 2.46, corrected, divided by their sum).
+    """Local response normalisation by its Taylor weights (thesis 2.46, corrected, divided by
+    their sum).
 
-    With b = alpha / (size k): v_jj = (1 + b x_j^2)^-c, v_ij = -2 b c x_i^2 / (1 + b sum)^(c + 1) for
-    i != j in the window of j, R_i<-j = v_ij / sum_i v_ij R_j. The sum stays above 0.26.
+    With b = alpha / (size k): v_jj = (1 + b x_j^2)^-c, v_ij = -2 b c x_i^2 / (1 + b sum)^(c + 1)
+    for i != j in the window of j, R_i<-j = v_ij / sum_i v_ij R_j. The sum stays above 0.26.
     """
 
     value: Value

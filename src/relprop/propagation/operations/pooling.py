@@ -1,4 +1,5 @@
-"""Sums and averages over windows or axes, and interpolation: linear, with weights that are not negative."""
+"""Sums and averages over windows or axes, and interpolation: linear, with weights that are not
+negative."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ aten = torch.ops.aten
 
 @register_operation(*overloads("avg_pool2d", "avg_pool3d"))
 def average_pool(operation: Operation) -> Family:
-    """Average pooling; the divisor of each output is what torch used (padding, ceil_mode, override)."""
+    """Average pooling; the divisor of each output is what torch used (padding, ceil_mode,
+    override)."""
     x = operation.args[0]
     two = operation.target is aten.avg_pool2d.default
     axes = 2 if two else 3
@@ -105,7 +107,8 @@ def reduce_axes(operation: Operation) -> Family:
     *overloads("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
 )
 def interpolate(operation: Operation) -> Family:
-    """Linear and cubic interpolation, separable: one matrix an axis, read off the operation itself."""
+    """Linear and cubic interpolation, separable: one matrix an axis, read off the operation
+    itself."""
     x, sizes, align, *scales = operation.args
     axes = len(sizes)
     scales = [*scales, *[None] * axes][:axes]

@@ -19,7 +19,8 @@ from .registry import keep_whole, overloads, register_operation
 
 @dataclass(frozen=True, eq=False)
 class Product(Family):
-    """z = a b, both dependent: half of R to each factor, each by Epsilon (AttnLRP, Achtibat et al. 2024)."""
+    """z = a b, both dependent: half of R to each factor, each by Epsilon (AttnLRP, Achtibat et
+    al. 2024)."""
 
     first: Value
     second: Value

@@ -30,7 +30,8 @@ WHOLE: dict[Any, Callable[[tuple[Any, ...], dict[str, Any]], bool]] = {}
 
 
 def register_operation(*targets: Any) -> Callable[[Handler], Handler]:
-    """Register the handler of ATen overloads: `register_operation(torch.ops.aten.cumsum.default)(handler)`.
+    """Register the handler of ATen overloads:
+    `register_operation(torch.ops.aten.cumsum.default)(handler)`.
 
     `handler(operation)` says what the operation is: it returns a family (`Linear`, `Activation`,
     `Move`, ...) built from `operation.args`, in which dependent tensors are `Value`s. A later
@@ -39,7 +40,8 @@ def register_operation(*targets: Any) -> Callable[[Handler], Handler]:
     for target in targets:
         if not callable(target):
             raise TypeError(
-                f"register_operation takes operations such as torch.ops.aten.cumsum.default, got {target!r}"
+                f"register_operation takes operations such as torch.ops.aten.cumsum.default, got "
+                f"{target!r}"
             )
 
     def register(handler: Handler) -> Handler:
@@ -54,7 +56,8 @@ def keep_whole(
     *functions: Any,
     when: Callable[[tuple[Any, ...], dict[str, Any]], bool] = lambda args, kwargs: True,
 ) -> Callable[[Handler], Handler]:
-    """Register a Python-level function that is recorded as one operation (it would decompose badly)."""
+    """Register a Python-level function that is recorded as one operation (it would decompose
+    badly)."""
 
     def register(handler: Handler) -> Handler:
         for function in functions:

@@ -1,0 +1,262 @@
+"""The two modes that watch a run: operations below, composite functions above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import InvalidInput, UnsupportedOperation
+from .operations.registry import is_whole, overloads
+from .recording import Operation, Value, is_continuous, leaves, replace_leaves
+
+aten = torch.ops.aten
+READS = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
+SCALAR_READS = {aten._local_scalar_dense.default, aten.is_nonzero.default, aten.equal.default}
+SHAPE_ONLY = set(
+    overloads(
+        *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "zero"),
+        *("new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided", "fill.Scalar"),
+    )
+)
+RANDOMISED = set(overloads("rrelu_with_noise", "rrelu_with_noise_functional", "rrelu"))
+EMBEDDINGS = {aten.embedding.default}
+DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
+    aten.addcmul.default: lambda x, a, b, value=1: x + (a * b) * value,
+    aten.addcdiv.default: lambda x, a, b, value=1: x + (a / b) * value,
+    aten.lerp.Tensor: lambda x, y, weight: x + (y - x) * weight,
+}
+
+
+class Recorder(TorchDispatchMode):
+    """The dispatch mode: notes operations on tracked tensors, by the identity of the tensors."""
+
+    def __init__(self, tracks_parameters: bool = False) -> None:
+        super().__init__()
+        self.tracks_parameters = tracks_parameters
+        self.operations: list[Operation] = []
+        self.values: list[Tensor | None] = []
+        self.known: dict[int, Value] = {}
+        self.parameters: dict[int, Tensor] = {}
+        self.modules: list[str] = []
+        self.runs: dict[str, list[Value]] = {}
+        self.reads: list[str] = []
+        self.overwritten: dict[int, tuple[Tensor, Tensor]] = {}
+        self.suspended = False
+        self.probed: Tensor | None = None
+        self.probing = False
+        self.inputs = 0
+        self.functional = True
+
+    @property
+    def module(self) -> str:
+        return self.modules[-1] if self.modules else ""
+
+    def track(self, tensor: Tensor) -> Value:
+        """Give a tensor a number; it is kept, so that its identity stays its own."""
+        value = Value(len(self.values), tensor.shape, tensor.dtype)
+        self.values.append(tensor)
+        self.known[id(tensor)] = value
+        return value
+
+    def probe(self, tensor: Tensor) -> Value | None:
+        """The value behind a tensor that the model holds (functionalize wraps what the mode
+        sees)."""
+        self.probing, self.probed = True, None
+        try:
+            aten.alias.default(tensor)
+        finally:
+            self.probing = False
+        return None if self.probed is None else self.known.get(id(self.probed))
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.probing:
+            self.probed = args[0]
+            return func(*args, **kwargs)
+        if func._schema.is_mutable:
+            early = self._mutate(func, args)
+            if early is not None:
+                return early
+        if self.suspended:
+            return func(*args, **kwargs)
+        if self.tracks_parameters:
+            self._track_parameters(args)
+        depends = any(isinstance(a, Tensor) and id(a) in self.known for a in leaves((args, kwargs)))
+        self._refuse_dropout(func, args, depends)
+        if depends and func in DECOMPOSED:
+            with self:
+                return DECOMPOSED[func](*args, **kwargs)
+        result = func(*args, **kwargs)
+        if depends:
+            self.note(func, args, kwargs, result)
+        return result
+
+    def _refuse_dropout(self, func: Any, args: Any, depends: bool) -> None:
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return
+        in_use = not (func in RANDOMISED and args[4:5] in ((), (False,)))
+        if in_use and (depends or "bernoulli" in str(func)):
+            raise InvalidInput(
+                f"{func} in {self.module or 'the model'} draws random numbers: dropout is "
+                f"active; call "
+                "model.eval(), or pass training=False to functional dropout"
+            )
+
+    def note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Append one operation; results that carry no relevance are not tracked."""
+        if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
+            return
+        if func in SCALAR_READS:
+            self.reads.append(f"{func} in {self.module or 'the model'}")
+            return
+        tracked = [self.known[id(t)] for t in leaves((args, kwargs)) if id(t) in self.known]
+        continuous = any(is_continuous(value.dtype) for value in tracked)
+        args, kwargs = replace_leaves(
+            (args, kwargs), lambda leaf: self._value_of(leaf, continuous and func not in EMBEDDINGS)
+        )
+        outputs = tuple(
+            self.track(leaf) if self._is_tracked(leaf, func, continuous) else None
+            for leaf in leaves((result,))
+        )
+        if any(value is not None for value in outputs):
+            operation = Operation(len(self.operations), func, args, kwargs, outputs, self.module)
+            self.operations.append(operation)
+
+    def _is_tracked(self, leaf: Any, func: Any, continuous: bool) -> bool:
+        if not isinstance(leaf, Tensor) or id(leaf) in self.known:
+            return False
+        if is_continuous(leaf.dtype):
+            return continuous or func in EMBEDDINGS
+        return not continuous
+
+    def _value_of(self, leaf: Any, continuous: bool) -> Any:
+        """The value of a tracked tensor; integers and masks among floats are constants."""
+        value = self.known.get(id(leaf)) if isinstance(leaf, Tensor) else None
+        if value is None or (continuous and not is_continuous(value.dtype)):
+            return leaf
+        return value
+
+    def _mutate(self, func: Any, args: Any) -> Any:
+        """What functionalisation leaves as a mutation: metadata, the model's own buffers, or
+        refused."""
+        written = [
+            args[i]
+            for i, argument in enumerate(func._schema.arguments)
+            if i < len(args) and argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        for target in written:
+            if id(target) in self.known:
+                return self._change(func, target, args)
+            if not self.suspended and id(target) not in self.overwritten:
+                self.overwritten[id(target)] = (target, target.detach().clone())
+        dependent = any(isinstance(a, Tensor) and id(a) in self.known for a in args[1:])
+        if dependent and not self.suspended and written and written[0] is args[0]:
+            return self._fill(func, args[0], args)
+        return None
+
+    def _change(self, func: Any, target: Tensor, args: Any) -> Any:
+        """A mutation of a value that was recorded: its metadata, an input at the end, or
+        refused."""
+        value = self.known[id(target)]
+        if func is aten.as_strided_.default and not self.suspended:
+            before = self.values[value.index] = target.detach()
+            self.known[id(before)] = self.known.pop(id(target))
+            func(*args)
+            self.note(aten.as_strided.default, (before, *args[1:]), {}, target)
+            return target
+        if func is aten.copy_.default and value.index < self.inputs and self.functional:
+            return target  # functionalize hands changes of the inputs back; ours are copies
+        raise UnsupportedOperation(
+            f"{func} in {self.module or 'the model'} changes a value in place that was already "
+            "read, and functionalisation could not make it pure; write it out of place"
+        )
+
+    def _fill(self, func: Any, target: Tensor, args: Any) -> Tensor:
+        """A result copied over a whole tensor of the model (a cache): followed, and put back
+        later."""
+        whole = target.untyped_storage().nbytes() == target.numel() * target.element_size()
+        if func is not aten.copy_.default or not whole:
+            raise UnsupportedOperation(
+                f"{func} in {self.module or 'the model'} writes a result into a tensor that the "
+                "recording does not follow; write it out of place (with torch.cat or torch.where)"
+            )
+        func(*args)
+        kept = target.detach().clone()
+        self.note(aten.copy.default, args, {}, kept)
+        self.known[id(target)] = self.known[id(kept)]
+        return target
+
+    def _track_parameters(self, args: Any) -> None:
+        for leaf in leaves(args):
+            if isinstance(leaf, Tensor) and leaf.requires_grad and id(leaf) not in self.known:
+                self.parameters[self.track(leaf).index] = leaf
+
+    def restore(self) -> None:
+        """Put back what the model wrote into its own tensors."""
+        for tensor, before in self.overwritten.values():
+            tensor.copy_(before)
+
+
+class WholeFunctions(TorchFunctionMode):
+    """The function mode: functions with a rule of their own become one operation."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.data.__get__:  # type: ignore[attr-defined]
+            return args[0].detach()
+        if func in READS:
+            return self._read(func, args, kwargs)
+        if self.recorder.suspended or not is_whole(func, args, kwargs):
+            return func(*args, **kwargs)
+        return self._whole(func, args, kwargs)
+
+    def _read(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Data leave the recording: taken from the tensor behind functionalize's wrapper, which
+        has none."""
+        recorder = self.recorder
+        if recorder.probe(args[0]) is not None:
+            recorder.reads.append(f"Tensor.{func.__name__} in {recorder.module or 'the model'}")
+        return func(recorder.probed, *args[1:], **kwargs)
+
+    def _whole(self, func: Any, args: Any, kwargs: Any) -> Any:
+        recorder = self.recorder
+        args_seen, kwargs_seen = replace_leaves((args, kwargs), self._inner)
+        recorder.suspended = True
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            recorder.suspended = False
+        if any(
+            isinstance(a, Tensor) and id(a) in recorder.known
+            for a in leaves((args_seen, kwargs_seen))
+        ):
+            outputs = replace_leaves(result, self._inner)
+            recorder.note(func, args_seen, kwargs_seen, outputs)
+        return result
+
+    def _inner(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or isinstance(leaf, nn.Parameter):
+            return leaf
+        self.recorder.probe(leaf)
+        return leaf if self.recorder.probed is None else self.recorder.probed

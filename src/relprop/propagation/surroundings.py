@@ -1,0 +1,91 @@
+"""What surrounds a run: hooks that name the modules, and a model left as it was found."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from .recorder import Recorder
+from .recording import is_continuous
+
+HOOK_LOCK = threading.Lock()
+
+
+def module_names(model: Any) -> dict[nn.Module, str]:
+    """The path of each module of a model, as in `named_modules()`; a scripted one has none."""
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        return {}  # a scripted module runs without the hooks of its parts
+    return {module: name for name, module in model.named_modules() if name}
+
+
+@contextmanager
+def naming(
+    names: dict[nn.Module, str], recorder: Recorder, layers: tuple[str, ...] | None
+) -> Iterator[None]:
+    """Forward hooks that tell which module runs; they act on this thread only and are taken off."""
+    owner = threading.get_ident()
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if threading.get_ident() == owner:
+            recorder.modules.append(names[module])
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() != owner:
+            return
+        name = recorder.modules.pop()
+        if recorder.suspended or (layers is not None and name not in layers):
+            return
+        found = [
+            recorder.probe(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)
+        ]
+        values = [value for value in found if value is not None and is_continuous(value.dtype)]
+        if values:
+            recorder.runs.setdefault(name, []).append(values[-1])
+
+    with HOOK_LOCK:
+        handles = [
+            handle
+            for module in names
+            for handle in (
+                module.register_forward_pre_hook(enter, prepend=True),
+                module.register_forward_hook(leave),
+            )
+        ]
+    try:
+        yield
+    finally:
+        with HOOK_LOCK:
+            for handle in handles:
+                handle.remove()
+
+
+@contextmanager
+def unchanged(model: Any, recorder: Recorder) -> Iterator[None]:
+    """Buffers, attributes and random state are afterwards what they were before."""
+    scripted = isinstance(model, torch.jit.ScriptModule)
+    modules = list(model.modules()) if isinstance(model, nn.Module) and not scripted else []
+    attributes = [dict(module.__dict__) for module in modules]
+    buffers = [dict(module._buffers) for module in modules]
+    random_state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        recorder.restore()
+        torch.set_rng_state(random_state)
+        for module, before, entries in zip(modules, attributes, buffers, strict=True):
+            _put_back(module.__dict__, before)
+            _put_back(module._buffers, entries)
+
+
+def _put_back(present: dict[str, Any], before: dict[str, Any]) -> None:
+    for key in [key for key in present if key not in before]:
+        del present[key]
+    for key, item in before.items():
+        if present.get(key, present) is not item:
+            present[key] = item
