@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import _len_torch_dispatch_stack
 import relprop
 from tests.reference.measure import difference, leaves
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 HOOKS = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
     "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called",
@@ -124,7 +126,6 @@ def untouched(model):
     same(process_before, process())
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize(
     "rules", [None, "epsilon", "alpha2beta1", "thesis", relprop.Gamma()], ids=str
 )
@@ -319,7 +320,6 @@ def test_relevance_is_the_callers_to_change(model):
     assert torch.equal(explainer(x, 1).relevance, kept)
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("shared", ["model", "explainer"])
 def test_four_threads_get_the_maps_of_one(model, shared):
     inputs = [torch.rand(2, 3, 8, 8) for _ in range(4)]

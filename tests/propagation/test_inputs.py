@@ -10,6 +10,8 @@ from relprop.errors import InvalidInput, RelpropError
 from tests.reference.measure import difference, gap, predicted
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 PLAIN = relprop.Epsilon(0)
 
 
@@ -64,7 +66,6 @@ class Net(nn.Module):
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("rules", ["epsilon", "alpha2beta1", "epsilon-gamma-flat"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
@@ -131,6 +132,28 @@ def test_what_produces_a_nan_is_named():
 def test_wrong_inputs_are_refused(inputs):
     with pytest.raises(InvalidInput):
         relprop.explain(Net().eval(), inputs, 1)
+
+
+def test_constants_beside_tensors_are_passed_on_or_refused():
+    """A dict may hold options of forward; they are no inputs to explain."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3, bias=False)
+
+        def forward(self, x, scale=1.0, mask=None):
+            return self.linear(x) * scale
+
+    model, x = Scaled().double(), torch.randn(2, 4).double()
+    wanted = 3 * x * model.linear.weight[1].detach()
+    try:
+        explanation = relprop.explain(model, {"x": x, "scale": 3.0, "mask": None}, 1, rules=PLAIN)
+    except InvalidInput as error:
+        assert "scale" in str(error)
+    else:
+        assert difference(explanation.relevance["x"], wanted) <= 1e-12
+        assert explanation.relevance["scale"] is explanation.relevance["mask"] is None
 
 
 def test_the_error_of_the_model_itself_can_be_read():

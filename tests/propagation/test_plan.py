@@ -10,6 +10,8 @@ from relprop.errors import UnsupportedOperation
 from tests.reference.measure import difference
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 
 class Net(nn.Module):
     """One operation of each kind that a small network has."""

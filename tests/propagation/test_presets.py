@@ -11,6 +11,8 @@ from tests.reference import rules as slow
 from tests.reference.flatten import flatten
 from tests.reference.measure import difference, gap, predicted
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 NAMES = [
     "z", "epsilon", "alpha1beta0", "alpha2beta1", "thesis", "thesis-alpha1", "thesis-ch4",
     "epsilon-gamma-flat", "montavon2019", "epsilon-gamma-box", "deep-taylor",
@@ -77,7 +79,6 @@ WHOLE = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_preset_is_its_rules_one_layer_after_another(name):
     model, x = network(), torch.randn(2, 1, 8, 8).double()
@@ -136,7 +137,6 @@ def test_the_default_is_picked_by_the_network_and_named(model, name):
     assert named.preset == name
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in BOXED])
 def test_every_preset_conserves_on_a_residual_network(name):
     model, x = Residual().double().eval(), torch.rand(2, 1, 8, 8).double()
@@ -148,6 +148,26 @@ def test_every_preset_conserves_on_a_residual_network(name):
 def test_a_box_without_known_bounds_is_an_error(name):
     with pytest.raises(InvalidRule, match=r"(?i)bound|box|low"):
         relprop.explain(network(), torch.rand(2, 1, 8, 8).double(), 1, rules=name)
+
+
+class Preprocessing:
+    """Black and white as the network sees them."""
+
+    low, high = torch.tensor([-2.0]), torch.tensor([3.0])
+
+
+@pytest.mark.parametrize("name", BOXED)
+def test_the_bounds_of_a_box_come_from_the_preprocessing_of_the_model(name):
+    model, x = network(), torch.rand(2, 1, 8, 8).double()
+    model.preprocessing = Preprocessing()
+    box = (slow.box, {"low": -2.0, "high": 3.0})
+    if name == "epsilon-gamma-box":
+        chosen = {0: box, 2: (slow.gamma, {}), 6: (slow.epsilon, {}), 8: (slow.epsilon, {})}
+    else:  # top, middle, below, input
+        middle = (slow.epsilon, {"epsilon": 0.25, "relative": True})
+        chosen = {0: box, 2: (slow.gamma, {}), 6: middle, 8: (slow.epsilon, {"epsilon": 0.0})}
+    explanation = relprop.explain(model, x, 1, rules=name)
+    assert difference(explanation.relevance, walk(model, x, 1, chosen.__getitem__)) <= 1e-9
 
 
 def test_predicates_and_the_first_match_wins():

@@ -9,6 +9,8 @@ import relprop
 from tests.reference.measure import difference, gap, predicted
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 
 class Counting(nn.Module):
     """Counts how often it runs."""
@@ -32,7 +34,6 @@ def x():
     return torch.randn(2, 1, 6, 6).double()
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 def test_one_recording_serves_many_targets_and_rules(model, x):
     recording = relprop.record(model, x)
     runs = model.runs
@@ -62,7 +63,6 @@ def test_a_recording_outlives_changes_of_the_weights(model, x):
     assert torch.equal(recording.explain(target=1).relevance, before)
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 def test_an_explainer_says_the_same_at_every_call(model, x):
     """Rules that hold for the first call only are a bug that others have."""
     for rules in ("thesis", "alpha2beta1", relprop.Gamma()):

@@ -21,6 +21,8 @@ from tests.reference.flatten import flatten
 from tests.reference.measure import difference, gap
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 
 @pytest.fixture(autouse=True)
 def own_table(monkeypatch):
@@ -44,7 +46,6 @@ def running_sum(factor=1.0):
     return handler
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize(
     ("rule", "reference", "options"),
     [
@@ -108,7 +109,6 @@ def remainder(explanation):
     )
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("rules", RULES, ids=str)
 @pytest.mark.parametrize("corrupted", [Dense, Convolution], ids=lambda kind: kind.__name__)
 def test_a_handler_corrupted_on_purpose_leaves_a_remainder(monkeypatch, corrupted, rules):

@@ -11,6 +11,8 @@ from tests.reference import rules
 from tests.reference.flatten import flatten, join
 from tests.reference.shapes import Case, cases
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 CASES = {case.name: case for case in cases()}
 RULES = {
     "Epsilon()": (relprop.Epsilon(), rules.epsilon, {}),
@@ -81,7 +83,6 @@ def worst():
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("rule_name", RULES)
 def test_rule_on_shape(rule_name, name, worst):

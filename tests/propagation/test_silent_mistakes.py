@@ -16,6 +16,8 @@ from tests.reference.flatten import flatten
 from tests.reference.measure import difference, gap, predicted, starting_at
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 PLAIN = relprop.Epsilon(0)
 EXACT = 1e-10
 
@@ -53,7 +55,6 @@ def at(output, target=1):
 
 
 @pytest.mark.parametrize("rule", [PLAIN, relprop.ZPlus()], ids=str)
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 def test_average_pooling_called_as_a_function(rule):
     W, x = weight(3, 8), torch.rand(2, 2, 4, 4).double()
 
@@ -139,7 +140,6 @@ def test_one_layer_on_two_branches():
     assert difference(found, at_left + at_right) <= EXACT
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize(
     ("rule", "reference", "options"),
     [

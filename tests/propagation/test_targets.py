@@ -9,6 +9,8 @@ import relprop
 from relprop.errors import InvalidTarget
 from tests.reference.measure import difference
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 PLAIN = relprop.Epsilon(0)
 EXACT = 1e-12
 

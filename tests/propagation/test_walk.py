@@ -13,6 +13,8 @@ from tests.reference import rules
 from tests.reference.flatten import flatten
 from tests.reference.measure import difference, gap
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 COLUMNS = ("received", "passed", "bias", "stabiliser", "lost", "remainder")
 
 

@@ -9,6 +9,8 @@ import relprop
 from tests.reference.measure import difference, starting_at
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 ACTIVATIONS = {
     "relu": F.relu,
     "relu in place": nn.ReLU(inplace=True),
@@ -34,7 +36,6 @@ ACTIVATIONS = {
     "prelu": nn.PReLU(),
     "rrelu": nn.RReLU(),
     "dropout": nn.Dropout(0.5),
-    "dropout2d": nn.Dropout2d(0.5),
     "alpha dropout": nn.AlphaDropout(0.5),
     "functional dropout": lambda x: F.dropout(x, 0.5, training=False),
 }

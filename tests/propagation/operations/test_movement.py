@@ -10,6 +10,8 @@ from tests.reference.flatten import flatten
 from tests.reference.measure import difference, gap, starting_at
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 INDEX = torch.tensor([2, 0, 2, 1])
 MASK = torch.tensor([[True, False, True, True]] * 3)
 OTHER = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(1)).double()

@@ -12,6 +12,8 @@ from tests.reference.flatten import flatten
 from tests.reference.measure import difference, gap, starting_at
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 EXACT = 1e-10
 
 
@@ -141,7 +143,6 @@ FOLDED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 @pytest.mark.parametrize("rule_name", FOLDED)
 @pytest.mark.parametrize("name", FOLDS)
 def test_batch_norm_is_folded_into_what_feeds_it(name, rule_name):

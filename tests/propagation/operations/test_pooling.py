@@ -10,6 +10,8 @@ from tests.reference import operations as slow
 from tests.reference.measure import difference, gap, starting_at
 from tests.reference.shapes import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
+
 EXACT = 1e-12
 
 
