@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import re
 import zipfile
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ def load_exported(path: Path) -> nn.Module:
         pickled = {name for name in members if name.endswith(".pt")}
         for name, member in members.items():
             if not _PLAIN.fullmatch(name):
-                _refuse(path, name, "neither tensors nor a graph")
+                raise _refusal(path, name, "neither tensors nor a graph")
             if name.endswith(".json") and not name.startswith("extra"):
                 pickled |= _checked_json(path, name, archive.read(member))
         for name in sorted(pickled & set(members)):
@@ -61,7 +60,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, str]:
     roots = {PurePosixPath(name).parts[0] for name in names}
     inner = ["/".join(PurePosixPath(name).parts[len(roots) == 1 :]) for name in names]
     if len({name.casefold() for name in inner}) != len(inner):
-        _refuse(path, "table of contents", "the same name twice")
+        raise _refusal(path, "table of contents", "the same name twice")
     return dict(zip(inner, names, strict=True))
 
 
@@ -70,8 +69,8 @@ def _check_tensors(path: Path, name: str, content: bytes) -> None:
     try:
         if content:
             torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
-        _refuse(path, name, "a pickle of more than tensors")
+    except Exception as error:  # a damaged file can raise anything
+        raise _refusal(path, name, "a pickle of more than tensors") from error
 
 
 def _checked_json(path: Path, name: str, content: bytes) -> set[str]:
@@ -81,12 +80,12 @@ def _checked_json(path: Path, name: str, content: bytes) -> set[str]:
     for entry in _dictionaries(json.loads(content)):
         target, expression = entry.get("target"), entry.get("expr_str")
         if isinstance(target, str) and not _TARGET.fullmatch(target):
-            _refuse(path, name, f"a call of {target!r}, which is no operation of torch")
+            raise _refusal(path, name, f"a call of {target!r}, which is no operation of torch")
         if expression is not None and not _SHAPE.fullmatch(str(expression)):
-            _refuse(path, name, f"the expression {expression!r}")
+            raise _refusal(path, name, f"the expression {expression!r}")
         payload = str(entry.get("path_name", ""))
         if "/" in payload or payload.startswith(("custom_obj", "opaque_obj")):
-            _refuse(path, name, f"the object {payload!r}")
+            raise _refusal(path, name, f"the object {payload!r}")
         if entry.get("use_pickle"):
             pickled.add(f"{folder}/{payload}")
     return pickled
@@ -102,8 +101,8 @@ def _dictionaries(content: Any) -> Iterator[dict[str, Any]]:
             yield from _dictionaries(entry)
 
 
-def _refuse(path: Path, name: str, what: str) -> None:
-    raise InvalidInput(
+def _refusal(path: Path, name: str, what: str) -> InvalidInput:
+    return InvalidInput(
         f"{path} is not loaded: its {name} holds {what}, and loading it could run code. Export the "
         "plain model again, or name the function that builds it: --model package.module:factory"
     )

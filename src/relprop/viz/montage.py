@@ -56,10 +56,11 @@ def grid(
     column_labels: Sequence[str] = (),
     side: int = 96,
 ) -> Picture:
-    """Pictures of one size, uint8 `[H, W, 3]`, in rows and columns with labels: `[h, w, 3]`.
+    """Pictures of one size, `[H, W, 3]` or `[H, W]`, in rows and columns with labels: `[h, w, 3]`.
 
     Raises InvalidInput where rows differ in length, pictures in size, or labels in number.
     """
+    rows = [[as_picture(picture) for picture in row] for row in rows]
     shapes = {picture.shape for row in rows for picture in row}
     lengths = {len(row) for row in rows}
     if len(shapes) != 1 or len(lengths) != 1:

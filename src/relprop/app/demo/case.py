@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Iterable
@@ -47,5 +48,8 @@ FIGURES = ["output", "input relevance", "bias", "stabiliser", "lost", "gap", "se
 
 
 def all_warnings(cases: Iterable[Case]) -> list[str]:
-    """Every warning once."""
-    return list(dict.fromkeys(text for case in cases for text in case.warnings))
+    """The warnings, those that differ in their figures only as one, with how often each came."""
+    kinds: dict[str, list[str]] = {}
+    for text in (text for case in cases for text in case.warnings):
+        kinds.setdefault(re.sub(r"[\d.]+", "0", text), []).append(text)
+    return [f"{texts[0]} ({len(texts)} times such)" for texts in kinds.values()]

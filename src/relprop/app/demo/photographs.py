@@ -47,28 +47,35 @@ class Photograph:
         return viz.brighten(viz.scale(viz.smooth(relevance, _SIGMA))[0], _GAMMA)
 
 
-def explain_photographs(network: str, out: Path) -> Html:
-    """Explains all photographs with one network, writes PNGs, prints, returns the section.
+def load(network: str) -> tuple[nn.Module, dict[str, Picture]]:
+    """The network, and the photographs by name.
 
     Raises RelpropError where the network's weights or the photographs can't be had.
     """
-    model = models.load(network)
+    return models.load(network), {name: photograph(name) for name in PHOTOGRAPHS}
+
+
+def explain_photographs(
+    network: str, model: nn.Module, images: dict[str, Picture], out: Path
+) -> Html:
+    """Explains all photographs with one network, writes PNGs, prints, returns the section."""
     names = list(model.classes)  # type: ignore[arg-type]
     explainers = {preset: relprop.Explainer(model, preset) for preset in PRESETS}
     found = []
-    for name in tqdm(PHOTOGRAPHS, disable=None, leave=False, desc=NETWORKS[network]):
-        seen = _explain(name, model, explainers)
+    for name, image in tqdm(images.items(), disable=None, leave=False, desc=NETWORKS[network]):
+        seen = _explain(name, image, model, explainers)
         found.append(seen)
         for line in _lines(seen, names):
             tqdm.write(line)
-    for path in _written(found, out / network, out / f"{network}.png"):
-        print(f"wrote {path}")
+    montage, *others = _written(found, out / network, out / f"{network}.png")
+    print(f"wrote {montage}, and {len(others)} PNGs in {out / network}")
     return _section(NETWORKS[network], found, names)
 
 
-def _explain(name: str, model: nn.Module, explainers: dict[str, relprop.Explainer]) -> Photograph:
+def _explain(
+    name: str, image: Picture, model: nn.Module, explainers: dict[str, relprop.Explainer]
+) -> Photograph:
     preprocessing: Any = model.preprocessing
-    image = photograph(name)
     inputs = preprocessing(image)[None]
     cases = {preset: explained(explainer, inputs) for preset, explainer in explainers.items()}
     return Photograph(name, preprocessing.display(image), cases)
@@ -93,13 +100,16 @@ def _written(found: list[Photograph], folder: Path, montage: Path) -> Iterator[P
             picture = viz.colourise(seen.heatmap(preset))
             yield viz.save_png(picture, folder / f"{seen.name}-{preset}.png")
         yield viz.save_png(_overlay(seen), folder / f"{seen.name}-overlay.png")
-        yield viz.save_png(
-            viz.as_alpha(seen.smoothed(), seen.image), folder / f"{seen.name}-alpha.png"
-        )
+        yield viz.save_png(_through(seen), folder / f"{seen.name}-alpha.png")
 
 
 def _overlay(seen: Photograph) -> Picture:
     return viz.overlay(seen.smoothed(), seen.image)
+
+
+def _through(seen: Photograph) -> Picture:
+    """The image with relevance as its alpha channel (thesis fig. D.1), once more brightened."""
+    return viz.as_alpha(viz.brighten(seen.smoothed(), _GAMMA), seen.image)
 
 
 def _section(title: str, found: list[Photograph], names: list[str]) -> Html:
@@ -118,17 +128,16 @@ def _section(title: str, found: list[Photograph], names: list[str]) -> Html:
             f"relevance is seen, too. {len(cases)} explanations, {mean:.2f} s each on average."
         ),
         items(f"{preset}: {relprop.presets()[preset].description}" for preset in PRESETS),
+        *([paragraph("Warnings:"), items(all_warnings(cases))] if all_warnings(cases) else []),
         *(joined(_photograph(seen, names)) for seen in found),
         heading("Where the outputs went"),
         table_of(["photograph", "preset", *FIGURES], rows),
-        items(f"Warning: {text}" for text in all_warnings(cases)),
     )
 
 
 def _photograph(seen: Photograph, names: list[str]) -> Iterator[Html]:
     output = seen.cases[PRESETS[0]].explanation.output[0]
     yield heading(f"{seen.name}: {predictions(output, names)}")
-    through = viz.on_background(viz.as_alpha(seen.smoothed(), seen.image))
     yield columns(
         [
             figure(seen.image, "as the network sees it"),
@@ -137,7 +146,7 @@ def _photograph(seen: Photograph, names: list[str]) -> Iterator[Html]:
                 for p, c in seen.cases.items()
             ),
             figure(_overlay(seen), f"{_LAID_OVER}, smoothed, over the image"),
-            figure(through, "the image seen through positive relevance"),
+            figure(viz.on_background(_through(seen)), "the image seen through positive relevance"),
         ]
     )
 

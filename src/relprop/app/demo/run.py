@@ -10,7 +10,7 @@ import torch
 
 import relprop
 from relprop.app.demo.digits import explain_digits
-from relprop.app.demo.photographs import NETWORKS, explain_photographs
+from relprop.app.demo.photographs import NETWORKS, explain_photographs, load
 from relprop.app.report import Html, code, items, paragraph, section, write_page
 from relprop.errors import RelpropError
 
@@ -33,10 +33,12 @@ def run_demo(out: Path) -> Path:
     for network, title in NETWORKS.items():
         print(f"\n{title}")
         try:
-            parts.append(explain_photographs(network, out))
+            model, images = load(network)
         except RelpropError as error:
             print(f"left out: {error}")
             missing.append(f"{title}: {error}")
+        else:
+            parts.append(explain_photographs(network, model, images, out))
     if missing:
         parts.append(
             section("Left out", paragraph("These need files that are not here:"), items(missing))

@@ -23,16 +23,17 @@ h3 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; }
 p, ul { max-width: 46rem; margin: .5rem 0; }
 figure { margin: 0; min-width: 0; }
 figure.wide { margin: 1rem 0; overflow-x: auto; }
-img { display: block; max-width: 100%; height: auto; image-rendering: pixelated; background: #fff; }
+img { display: block; max-width: 100%; height: auto; background: #fff; }
+.columns img { width: 100%; }
 figcaption { color: var(--soft); font-size: .85rem; line-height: 1.35; margin-top: .3rem; }
 .columns { display: grid; gap: .8rem; margin: .6rem 0 1.2rem;
-  grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(145px, 1fr)); }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .88rem; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
   padding: .7rem .9rem; overflow-x: auto; font-size: .85rem; line-height: 1.5; }
 """

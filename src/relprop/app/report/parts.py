@@ -60,12 +60,14 @@ def columns(parts: Iterable[str]) -> Html:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
-    """A table; cells that read as numbers are set to the right."""
-    head = "".join(f"<th>{text(header)}</th>" for header in headers)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    """A table; columns of numbers are set to the right."""
+    contents = [list(row) for row in rows]
+    numeric = [all(map(_is_number, column)) for column in zip(*contents, strict=True)]
+    kinds = [' class="number"' if kind else "" for kind in numeric or [False] * len(headers)]
+    head = _row("th", headers, kinds)
+    body = "".join(_row("td", row, kinds) for row in contents)
     return Html(
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -74,10 +76,14 @@ def section(title: str, *parts: str) -> Html:
     return Html(f"<section><h2>{text(title)}</h2>{joined(parts)}</section>")
 
 
-def _cell(content: str) -> str:
-    number = content.replace("−", "-").replace(" s", "")
+def _row(cell: str, contents: Sequence[str], kinds: Sequence[str]) -> str:
+    cells = zip(contents, kinds, strict=True)
+    return f"<tr>{''.join(f'<{cell}{kind}>{text(c)}</{cell}>' for c, kind in cells)}</tr>"
+
+
+def _is_number(content: str) -> bool:
     try:
-        float(number)
+        float(content)
     except ValueError:
-        return f"<td>{text(content)}</td>"
-    return f'<td class="number">{text(content)}</td>'
+        return False
+    return True
