@@ -70,6 +70,53 @@ def test_a_module_that_runs_twice_gives_a_list(x):
     assert difference(found["again"][1], late.detach()) <= 1e-12
 
 
+class Residual(nn.Module):
+    """A branch whose result is written to, in place or not, once its module is done."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        self.branch, self.head, self.in_place = nn.Linear(4, 4), nn.Linear(4, 2), in_place
+
+    def forward(self, x):
+        z = self.branch(x)
+        if self.in_place:
+            z += x
+            z.mul_(2.0)
+            z[:, 0] = x[:, 1]
+            return self.head(z.relu_())
+        z = 2.0 * (z + x)
+        return self.head(F.relu(torch.cat([x[:, 1:2], z[:, 1:]], 1)))
+
+
+def test_what_is_written_into_the_output_of_a_layer_afterwards_is_not_its_relevance(x):
+    model = Residual(in_place=False).double()
+    wanted = relprop.explain(model, x, 1, rules=PLAIN, layers=["branch"])
+    model.in_place = True
+    found = relprop.explain(model, x, 1, rules=PLAIN, layers=["branch"])
+    assert difference(found.relevance, wanted.relevance) <= 1e-12
+    assert difference(found.layers["branch"], wanted.layers["branch"]) <= 1e-12
+
+
+class Part(nn.Module):
+    """A module inside returns a view of its input, which is used beside it too."""
+
+    def __init__(self):
+        super().__init__()
+        self.take, self.head = nn.Module(), nn.Linear(2, 2)
+        self.take.forward = lambda x: x[:, :2]
+
+    def forward(self, x):
+        return self.head(self.take(x)) + x[:, :2]
+
+
+def test_relevance_of_a_view_is_what_came_through_it(x):
+    model = Part().double()
+    explanation = relprop.explain(model, x, 1, rules=PLAIN, layers=["take", "head"])
+    share = explanation.layers["head"][:, 1:] / model.head(x[:, :2])[:, 1:].detach()
+    wanted = x[:, :2] * model.head.weight[1].detach() * share
+    assert difference(explanation.layers["take"], wanted) <= 1e-12
+
+
 def test_layers_for_all_outputs(model, x):
     explanation = relprop.explain(model, x, "all", rules=PLAIN, layers=["0"])
     wanted = model[0](x).detach()[:, None] * model[1].weight.detach()

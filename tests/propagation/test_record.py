@@ -181,7 +181,8 @@ def test_code_that_works_in_place_is_as_good_as_pure_code(name):
         relprop.explain(Call(lambda v, f=f: after(f(before(v)))), x, 1, rules="epsilon").relevance
         for f in (IN_PLACE[name], PURE[name])
     ]
-    assert difference(maps[0][1:], maps[1][1:]) <= 1e-9
+    # A product and a sum in one operation have one stabiliser instead of two.
+    assert difference(maps[0][1:], maps[1][1:]) <= (1e-3 if name == "addcmul_" else 1e-9)
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.enable_grad, torch.inference_mode])
