@@ -125,7 +125,8 @@ def _activation_range(
     name = str(operation.target)
     if name.startswith(("aten.hardtanh", "aten.clamp.")):
         low, high = _clamp_limits(operation)
-        return max(low, first.low), min(high, first.high), low > -inf and high < inf, False
+        ends = min(max(low, first.low), high), max(min(high, first.high), low)
+        return *ends, low > -inf and high < inf, False
     if name.startswith("aten.clamp_min") and numbers:
         return max(numbers[0], first.low), max(numbers[0], first.high), first.bounded, first.scale
     if name == "aten.pow.Tensor_Scalar":

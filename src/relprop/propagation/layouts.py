@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
 from .layout import Layout
 from .operations.choice import Maximum, WindowPool
-from .operations.family import Family
+from .operations.family import Family, Refused
 from .operations.linear import Linear
 from .operations.maps import ONES
 from .operations.movement import Concatenation, Follow, Move
+from .operations.normalisation import Spread
 from .operations.product import Product, Softmax
 from .recording import Operation, Recording, Value
 
 
-def find_layouts(recording: Recording, families: dict[int, Family]) -> list[Layout]:
+def find_layouts(recording: Recording, families: Sequence[Family | None]) -> list[Layout]:
     """One layout for each value; the samples lead unless a move took them elsewhere.
 
     Raises InvalidInput where an operation mixes the samples of a batch.
@@ -25,8 +28,13 @@ def find_layouts(recording: Recording, families: dict[int, Family]) -> list[Layo
     layouts = [Layout(samples)] * len(recording.values)
     if samples == 1:
         return layouts
+    matters = recording.ancestors()
     for operation in recording.operations:
-        family = families.get(operation.index)
+        family = families[operation.index]
+        if family is None or not any(
+            v is not None and v.index in matters for v in operation.outputs
+        ):
+            continue
         if _keeps_leading(operation, family, layouts, samples):
             continue
         for value, ids in zip(
@@ -38,16 +46,17 @@ def find_layouts(recording: Recording, families: dict[int, Family]) -> list[Layo
 
 
 def _keeps_leading(
-    operation: Operation, family: Family | None, layouts: list[Layout], samples: int
+    operation: Operation, family: Family, layouts: list[Layout], samples: int
 ) -> bool:
-    if not all(layouts[v.index].leading for v in operation.inputs()):
+    inputs = list(operation.inputs() if isinstance(family, Refused) else family.sources)
+    if not all(layouts[v.index].leading for v in inputs):
         return False
     if isinstance(family, Move) and family.keeps_order:
         return True
-    if _works_along_samples(operation, family):
+    if _works_along_samples(family):
         return False
     outputs = [v for v in operation.outputs if v is not None]
-    values = [*operation.inputs(), *outputs]
+    values = [*inputs, *outputs]
     if not all(v.ndim and v.shape[0] % samples == 0 for v in values):
         return False
     if isinstance(family, (Move, Follow, Concatenation)):
@@ -55,11 +64,11 @@ def _keeps_leading(
     return True
 
 
-def _works_along_samples(operation: Operation, family: Family | None) -> bool:
+def _works_along_samples(family: Family) -> bool:
     """Whether an operation may combine elements along the first axis."""
     if isinstance(family, Softmax):
         return family.axis % family.value.ndim == 0
-    if isinstance(family, Maximum):
+    if isinstance(family, (Maximum, Spread)):
         return 0 in family.axes
     if isinstance(family, Product):
         return family.is_matrix and family.first.ndim < 3
@@ -88,9 +97,7 @@ def _first_axis_stays(operation: Operation) -> bool:
     return name in ("constant_pad_nd", "reflection_pad2d", "expand") and args[0].ndim > 1
 
 
-def _moved_ids(
-    operation: Operation, family: Family | None, layouts: list[Layout]
-) -> list[Tensor | None]:
+def _moved_ids(operation: Operation, family: Family, layouts: list[Layout]) -> list[Tensor | None]:
     """The ids of the outputs: moved like the elements, or the one sample that each output sees."""
 
     def ids_of(value: Value) -> Tensor:
@@ -107,6 +114,11 @@ def _moved_ids(
         for axis in family.axes:
             _require(operation, ids_of(first), axis)
         return [ids_of(first).amax(family.axes, keepdim=family.keep)]
+    if isinstance(family, Spread):
+        ids = ids_of(first)
+        for axis in family.axes:
+            ids = _require(operation, ids, axis)
+        return [ids.reshape(output.shape)]
     if isinstance(family, Softmax):
         _require(operation, ids_of(first), family.axis)
     if isinstance(family, Product) and family.is_matrix:

@@ -199,7 +199,7 @@ def _result(
         entries.append(present[0] if single else torch.stack(present, 1))
     flat, structure = recording.structure
     remaining = iter(entries)
-    leaves = [next(remaining) if isinstance(leaf, Tensor) else leaf for leaf in flat]
+    leaves = [next(remaining) if isinstance(leaf, Tensor) else None for leaf in flat]
     layers = {
         name: _one_or_many([run[0] if single else torch.stack(run, 1) for run in runs])
         for name, runs in walked.layers.items()

@@ -49,6 +49,7 @@ class Plan:
     them."""
 
     steps: tuple[Step, ...]
+    families: tuple[Family | None, ...]  # of every recorded operation, reached or not
     nonnegative: frozenset[int]
     stands_for: dict[int, int]  # values without relevance of their own: whose relevance is theirs
     refusals: tuple[tuple[Operation, str], ...] = ()
@@ -146,7 +147,12 @@ class _Planner:
                 if step is not None:
                     steps.append(step)
         nonnegative = frozenset(i for i, fact in enumerate(self.facts) if fact.low >= 0)
-        return Plan(tuple(steps), nonnegative, self.stands_for, tuple(self.refusals))
+        families = list(self.families)
+        for step in steps:
+            families[step.operation.index] = step.family
+        return Plan(
+            tuple(steps), tuple(families), nonnegative, self.stands_for, tuple(self.refusals)
+        )
 
     def _step(self, operation: Operation) -> Step | None:
         family = self.families[operation.index]

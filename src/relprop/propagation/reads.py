@@ -30,8 +30,8 @@ def check_reads(reads: list[str], first: Recording, second: Recording) -> None:
     if not same:
         raise UnsupportedOperation(
             f"a value that depends on the inputs was read out ({reads[0]}) and its result "
-            "re-enters the computation, so its relevance would be lost; keep it a tensor (no .item(), "
-            ".tolist() or .numpy())"
+            "re-enters the computation, so its relevance would be lost; keep it a tensor "
+            "(no .item(), .tolist() or .numpy())"
         )
 
 

@@ -26,8 +26,8 @@ SHAPE_ONLY = set(
 RANDOMISED = set(overloads("rrelu_with_noise", "rrelu_with_noise_functional", "rrelu"))
 EMBEDDINGS = {aten.embedding.default}
 DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
-    aten.addcmul.default: lambda x, a, b, value=1: x + (a * b) * value,
-    aten.addcdiv.default: lambda x, a, b, value=1: x + (a / b) * value,
+    aten.addcmul.default: lambda x, a, b, value=1: x + (a * b if value == 1 else a * b * value),
+    aten.addcdiv.default: lambda x, a, b, value=1: x + (a / b if value == 1 else a / b * value),
     aten.lerp.Tensor: lambda x, y, weight: x + (y - x) * weight,
 }
 
@@ -66,6 +66,8 @@ class Recorder(TorchDispatchMode):
     def probe(self, tensor: Tensor) -> Value | None:
         """The value behind a tensor that the model holds (functionalize wraps what the mode
         sees)."""
+        if torch._is_functional_tensor(tensor):
+            torch._sync(tensor)  # writes that wait are recorded first
         self.probing, self.probed = True, None
         try:
             aten.alias.default(tensor)
@@ -81,7 +83,7 @@ class Recorder(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self.probing:
+        if self.probing and func is aten.alias.default:
             self.probed = args[0]
             return func(*args, **kwargs)
         if func._schema.is_mutable:

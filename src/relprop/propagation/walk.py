@@ -14,7 +14,7 @@ from .layouts import find_layouts
 from .ledger import Ledger, Row
 from .operations.family import Context, Share
 from .plan import Plan, Step
-from .recording import Recording, Value
+from .recording import Recording, Value, is_continuous
 
 
 @dataclass(eq=False)
@@ -41,13 +41,17 @@ class _Walker:
         self.recording, self.plan, self.targets = recording, plan, targets
         output = recording.tensor(recording.output_value)
         self.dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
-        families = {step.operation.index: step.family for step in plan.steps}
-        self.layouts: list[Layout] = find_layouts(recording, families)
+        self.layouts: list[Layout] = find_layouts(recording, plan.families)
         self.waiting: list[dict[int, _Parcel]] = [{} for _ in range(targets)]
         self.wanted = {value.index for name in layers for value in recording.module_outputs[name]}
         self.wanted = {plan.stands_for.get(i, i) for i in self.wanted}
+        self.integers = {
+            value.index
+            for step in plan.steps
+            for value in step.family.sources
+            if not is_continuous(value.dtype)
+        } - {value.index for value in recording.input_values if value is not None}
         self.kept: list[dict[int, Tensor]] = [{} for _ in range(targets)]
-        self.absorbed: list[Tensor] = []
 
     def step(self, step: Step) -> Row:
         """Share what has arrived at the outputs of one operation, for every target."""
@@ -131,9 +135,10 @@ class _Walker:
         """Relevance that an embedding sent to integers which are no input: constants absorb it."""
         left = torch.zeros_like(start)
         for target, waiting in enumerate(self.waiting):
-            for parcel in waiting.values():
-                left[:, target] += parcel.total
-        if not any(self.waiting):
+            for index, parcel in waiting.items():
+                if index in self.integers:
+                    left[:, target] += parcel.total
+        if not self.integers:
             return []
         nothing = torch.zeros_like(left)
         return [Row("", "integers", "held constant", left, nothing, left, nothing, nothing)]

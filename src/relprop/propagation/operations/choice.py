@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..recording import Operation, Value
 from ..rules import Flat, Rule
-from .family import Context, Family, Refused, Share, Sharer
+from .family import Context, Family, Share, Sharer
 from .registry import keep_whole, overloads, register_operation
 from .windows import WindowAxis, adaptive_axis, gather, regular_axis, scatter, spread, valid
 
@@ -176,12 +176,6 @@ def extreme_of_two(operation: Operation) -> Family:
     values = [x for x in operation.args if isinstance(x, Value)]
     constants = [x for x in operation.args if not isinstance(x, Value)]
     return Maximum(values, constants[0] if constants else None)
-
-
-@register_operation(*overloads("linalg_vector_norm"))
-def vector_norm(operation: Operation) -> Family:
-    """Only its use as a scale is covered: relevance does not go into a norm."""
-    return Refused("a norm used as a feature has no rule (as a divisor it is held constant)")
 
 
 def _per_axis(numbers: Any, n: int) -> list[int]:

@@ -153,6 +153,25 @@ def rms_norm(operation: Operation) -> Family:
 
 
 @dataclass(frozen=True, eq=False)
+class Spread(Refused):
+    """A norm, variance or deviation over axes: a scale, held constant where it divides or multiplies."""
+
+    axes: tuple[int, ...] = ()
+
+
+@register_operation(*overloads("linalg_vector_norm", "norm.ScalarOpt_dim", "norm.Scalar"))
+@register_operation(*overloads("std.correction", "var.correction"))
+def spread_over_axes(operation: Operation) -> Family:
+    """Its use as a scale is covered; as a feature it has no rule."""
+    x = operation.args[0]
+    first_is_order = "norm" in operation.name
+    axes = operation.argument(2 if first_is_order else 1, "dim")
+    chosen = tuple(axis % x.ndim for axis in axes) if axes else tuple(range(x.ndim))
+    what = "a norm" if first_is_order else "a variance or deviation"
+    return Spread(f"{what} used as a feature has no rule (as a scale it is held constant)", chosen)
+
+
+@dataclass(frozen=True, eq=False)
 class LocalResponse(Family):
     """Local response normalisation by its Taylor weights (thesis 2.46, corrected, divided by
     their sum).
