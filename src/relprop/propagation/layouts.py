@@ -14,7 +14,7 @@ from .operations.family import Family, Refused
 from .operations.linear import Linear
 from .operations.maps import ONES
 from .operations.movement import Concatenation, Follow, Move
-from .operations.normalisation import Spread
+from .operations.normalisation import Spread, Standardisation
 from .operations.product import Product, Softmax
 from .recording import Operation, Recording, Value
 
@@ -31,9 +31,8 @@ def find_layouts(recording: Recording, families: Sequence[Family | None]) -> lis
     matters = recording.ancestors()
     for operation in recording.operations:
         family = families[operation.index]
-        if family is None or not any(
-            v is not None and v.index in matters for v in operation.outputs
-        ):
+        matter = any(v is not None and v.index in matters for v in operation.outputs)
+        if family is None or not matter:
             continue
         if _keeps_leading(operation, family, layouts, samples):
             continue
@@ -67,8 +66,8 @@ def _keeps_leading(
 def _works_along_samples(family: Family) -> bool:
     """Whether an operation may combine elements along the first axis."""
     if isinstance(family, Softmax):
-        return family.axis % family.value.ndim == 0
-    if isinstance(family, (Maximum, Spread)):
+        return family.axes == (0,)
+    if isinstance(family, (Maximum, Spread, Standardisation)):
         return 0 in family.axes
     if isinstance(family, Product):
         return family.is_matrix and family.first.ndim < 3
@@ -119,8 +118,9 @@ def _moved_ids(operation: Operation, family: Family, layouts: list[Layout]) -> l
         for axis in family.axes:
             ids = _require(operation, ids, axis)
         return [ids.reshape(output.shape)]
-    if isinstance(family, Softmax):
-        _require(operation, ids_of(first), family.axis)
+    if isinstance(family, (Softmax, Standardisation)):
+        for axis in family.axes:
+            _require(operation, ids_of(first), axis)
     if isinstance(family, Product) and family.is_matrix:
         rows = _require(operation, ids_of(family.first), -1)
         columns = _require(operation, ids_of(family.second), -2)

@@ -67,6 +67,10 @@ def explain_photographs(
         found.append(seen)
         for line in _lines(seen, names):
             tqdm.write(line)
+    cases = [case for seen in found for case in seen.cases.values()]
+    print(f"{len(cases)} explanations, {_mean(cases):.2f} s each on average")
+    for text in all_warnings(cases):
+        print(f"warning: {text}")
     montage, *others = _written(found, out / network, out / f"{network}.png")
     print(f"wrote {montage}, and {len(others)} PNGs in {out / network}")
     return _section(NETWORKS[network], found, names)
@@ -114,7 +118,6 @@ def _through(seen: Photograph) -> Picture:
 
 def _section(title: str, found: list[Photograph], names: list[str]) -> Html:
     cases = [case for seen in found for case in seen.cases.values()]
-    mean = sum(case.seconds for case in cases) / len(cases)
     rows = [
         [seen.name, preset, *figures(case, 0)]
         for seen in found
@@ -125,7 +128,7 @@ def _section(title: str, found: list[Photograph], names: list[str]) -> Html:
         paragraph(
             "What was relevant for the class that the network found most likely. Red speaks for "
             "it, blue against it. Colours show the square root of relevance, so that weak "
-            f"relevance is seen, too. {len(cases)} explanations, {mean:.2f} s each on average."
+            f"relevance is seen, too. {len(cases)} explanations, {_mean(cases):.2f} s each on average."
         ),
         items(f"{preset}: {relprop.presets()[preset].description}" for preset in PRESETS),
         *([paragraph("Warnings:"), items(all_warnings(cases))] if all_warnings(cases) else []),
@@ -133,6 +136,11 @@ def _section(title: str, found: list[Photograph], names: list[str]) -> Html:
         heading("Where the outputs went"),
         table_of(["photograph", "preset", *FIGURES], rows),
     )
+
+
+def _mean(cases: list[Case]) -> float:
+    """Seconds an explanation."""
+    return sum(case.seconds for case in cases) / len(cases)
 
 
 def _photograph(seen: Photograph, names: list[str]) -> Iterator[Html]:

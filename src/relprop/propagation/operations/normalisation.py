@@ -154,7 +154,7 @@ def rms_norm(operation: Operation) -> Family:
 
 @dataclass(frozen=True, eq=False)
 class Spread(Refused):
-    """A norm, variance or deviation over axes: a scale, held constant where it divides or multiplies."""
+    """A norm, variance or deviation over axes: a scale, held constant as a factor or divisor."""
 
     axes: tuple[int, ...] = ()
 

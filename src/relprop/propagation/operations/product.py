@@ -106,7 +106,7 @@ class Softmax(Family):
     """
 
     value: Value
-    axis: int
+    axes: tuple[int]
     kind: str = field(default="softmax", kw_only=True)
     accepts: ClassVar[tuple[str, ...]] = ("Constant",)
     default: ClassVar[str] = "first-order terms"
@@ -119,14 +119,14 @@ class Softmax(Family):
         x = context.tensor(self.value)
         p = context.tensor(context.operation.output)
         x = torch.where(p > 0, x, 0.0)  # a masked score is -inf and takes no part
-        expected = (p * x).sum(self.axis, keepdim=True)
+        expected = (p * x).sum(self.axes, keepdim=True)
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
             received = relevance[0]
             assert received is not None
             if isinstance(rule, Constant):
                 return Share([None], bias=context.sum(received, self.value))
-            message = x * (received - p * received.sum(self.axis, keepdim=True))
+            message = x * (received - p * received.sum(self.axes, keepdim=True))
             root = received * (1 - x + expected)
             return Share([message], bias=context.sum(root, self.value))
 
@@ -136,7 +136,8 @@ class Softmax(Family):
 @register_operation(*overloads("_softmax", "_safe_softmax"))
 def softmax(operation: Operation) -> Family:
     """softmax(x, axis)."""
-    return Softmax(operation.args[0], operation.args[1])
+    x, axis = operation.args[:2]
+    return Softmax(x, (axis % x.ndim,))
 
 
 @register_operation(*overloads("_log_softmax"))
