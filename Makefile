@@ -24,7 +24,10 @@ bench: .venv/.demo .cache/zennit/.done
 	$(BIN)/python -m bench --rivals .cache/zennit
 
 studies: .venv/.dev
-	$(BIN)/pytest -q -m study
+	for model in lenet5 mlp-relu mlp-tanh; do $(BIN)/python studies/train_mnist.py $$model || exit 1; done
+	for study in $(filter-out studies/train_mnist.py,$(wildcard studies/*.py)); do \
+	    $(BIN)/python $$study || exit 1; done
+	$(BIN)/pytest -q -m study || test $$? -eq 5  # 5: no test is marked so
 
 clean:
 	rm -rf .venv .cache build site relprop-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
