@@ -30,7 +30,7 @@ def test_maps_and_text():
 def test_only_the_first_maps_are_shown():
     many = np.random.default_rng(0).uniform(-1, 1, (9, 12, 4, 4))
     html = explanation_html(explanation(many))
-    assert "the first of 9 samples" in html
+    assert "the first 8 of 9 samples, 8 of 12 targets" in html
     content = base64.b64encode(viz.png(viz.montage(many[:8, :8], side=128))).decode()
     assert content in html
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from relprop.errors import RelpropError
 from relprop.viz.montage import montage
@@ -40,8 +41,13 @@ def _picture(explanation: Any) -> str:
         content = png(montage(shown, side=128))
     except RelpropError:  # no Pillow
         return ""
-    left_out = "" if shown.shape == maps.shape else f"<div>the first of {len(maps)} samples</div>"
+    left_out = "" if shown.shape == maps.shape else f"<div>{_counted(shown, maps)}</div>"
     return f'<img alt="heatmaps" src="{data_uri(content)}">{left_out}'
+
+
+def _counted(shown: NDArray[Any], maps: NDArray[Any]) -> str:
+    text = f"the first {len(shown)} of {len(maps)} samples"
+    return text if maps.ndim == 3 else f"{text}, {shown.shape[1]} of {maps.shape[1]} targets"
 
 
 def data_uri(content: bytes) -> str:

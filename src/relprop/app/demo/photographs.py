@@ -128,7 +128,8 @@ def _section(title: str, found: list[Photograph], names: list[str]) -> Html:
         paragraph(
             "What was relevant for the class that the network found most likely. Red speaks for "
             "it, blue against it. Colours show the square root of relevance, so that weak "
-            f"relevance is seen, too. {len(cases)} explanations, {_mean(cases):.2f} s each on average."
+            f"relevance is seen, too. {len(cases)} explanations, {_mean(cases):.2f} s each on "
+            "average."
         ),
         items(f"{preset}: {relprop.presets()[preset].description}" for preset in PRESETS),
         *([paragraph("Warnings:"), items(all_warnings(cases))] if all_warnings(cases) else []),
