@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib
 import pytest
 import torch
 
 import relprop
 from relprop.propagation.operations import registry
+from relprop.viz import colours
 
 DOCS = Path(__file__).parent.parent / "docs"
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -20,7 +20,7 @@ PAGES = sorted(path for path in DOCS.rglob("*.md") if FENCE.search(path.read_tex
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty folder to write to, and what a page registers is taken back."""
     monkeypatch.chdir(tmp_path)
-    matplotlib.use("agg")
+    monkeypatch.setattr(colours, "_MAPS", dict(colours._MAPS))
     handlers = dict(registry.HANDLERS)
     yield
     registry.HANDLERS.clear()
