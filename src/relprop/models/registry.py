@@ -53,6 +53,15 @@ _ENTRIES: dict[str, Entry] = {
     "densenet121": Entry(architectures.DenseNet121),
 }
 
+# How other libraries write them.
+_OTHER_NAMES = {
+    "squeezenet1_1": "squeezenet",
+    "efficientnet_lite0": "efficientnet-lite0",
+    "mlp_tanh": "mlp-tanh",
+    "mlp_relu": "mlp-relu",
+    "vgg_cnn_s": "vgg-cnn-s",
+}
+
 
 def names(*, pretrained: bool | None = None) -> list[str]:
     """The models that `load` knows; with `pretrained`, only those with or without weights."""
@@ -73,9 +82,10 @@ def load(
     InvalidInput where there are no trained weights or the file does not fit, RelpropError where
     weights can't be fetched.
     """
-    if name not in _ENTRIES:
+    known = _OTHER_NAMES.get(name, name)
+    if known not in _ENTRIES:
         raise UnknownName("model", name, _ENTRIES)
-    entry = _ENTRIES[name]
+    entry = _ENTRIES[known]
     model = entry.build().eval()
     if weights is not None:
         _set(model, _read(Path(weights)), origin=str(weights))
