@@ -14,6 +14,11 @@ def test_every_share_has_its_sign():
     assert conservation_line(given, 0, 1) == line
 
 
+def test_zero_has_no_sign():
+    given = totals(received=3, passed=3, bias=-1e-9, stabiliser=-1e-7)
+    assert "+ bias 0.0000 + stabiliser 0.0000" in conservation_line(given, 0, 1)
+
+
 def test_nothing_lost_is_not_mentioned_and_a_remainder_is():
     given = totals(received=3, passed=3, lost=1e-6, remainder=1e-6)
     assert conservation_line(given, 0, 1).endswith("+ stabiliser 0.0000")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import relprop
+from relprop.app.conservation import rounded
 from relprop.errors import RelpropWarning
 
 
@@ -39,7 +40,7 @@ def figures(case: Case, *index: int) -> list[str]:
     """Cells of a table: output, input relevance, bias, stabiliser, lost, gap, seconds."""
     totals = case.explanation.ledger.totals()
     columns = ("received", "passed", "bias", "stabiliser", "lost")
-    cells = [f"{float(totals[name][index]):.4f}" for name in columns]
+    cells = [f"{rounded(totals[name][index]):.4f}" for name in columns]
     gap = float(case.explanation.conservation_gap[index])
     return [*cells, f"{gap:.0e}", f"{case.seconds:.2f}"]
 
@@ -52,4 +53,7 @@ def all_warnings(cases: Iterable[Case]) -> list[str]:
     kinds: dict[str, list[str]] = {}
     for text in (text for case in cases for text in case.warnings):
         kinds.setdefault(re.sub(r"[\d.]+", "0", text), []).append(text)
-    return [f"{texts[0]} ({len(texts)} times such)" for texts in kinds.values()]
+    return [
+        texts[0] + (f" (and {len(texts) - 1} more such)" if len(texts) > 1 else "")
+        for texts in kinds.values()
+    ]
