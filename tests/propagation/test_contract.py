@@ -100,6 +100,12 @@ def same(before, after):
             assert value == other, key
 
 
+@pytest.fixture(scope="module", autouse=True)
+def torch_has_loaded():
+    """On its first use torch.func loads sympy, which adds a warning filter of its own."""
+    torch.func.functionalize(torch.neg, remove="mutations")(torch.zeros(1))
+
+
 @pytest.fixture
 def model():
     model = Net().eval()

@@ -76,7 +76,7 @@ def select_output(result: Any) -> Tensor:
         fields = ", ".join(name for name in vars(result)) if hasattr(result, "__dict__") else "none"
     raise InvalidInput(
         f"the model returned {type(result).__name__} with fields: {fields}; expected a tensor or "
-        f"an "
+        "an "
         "object with .logits. Pass a callable that returns the tensor to explain, for example "
         "lambda x: model(x)[0]"
     )
@@ -87,6 +87,6 @@ def check_batch(output: Tensor, inputs: list[Tensor]) -> None:
     for tensor in inputs:
         if output.ndim == 0 or tensor.shape[0] != output.shape[0]:
             raise InvalidInput(
-                f"the first axis must be the sample in inputs and output alike: input "
+                "the first axis must be the sample in inputs and output alike: input "
                 f"{tuple(tensor.shape)}, output {tuple(output.shape)}"
             )

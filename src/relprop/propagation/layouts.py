@@ -145,7 +145,7 @@ def _agreed(operation: Operation, first: Tensor, second: Tensor) -> Tensor:
         return first
     raise InvalidInput(
         f"{operation.name} in {operation.module or 'the model'} mixes the samples of the batch, "
-        f"so there "
+        "so there "
         "is no relevance per sample; explain one sample at a time"
     )
 

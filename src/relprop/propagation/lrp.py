@@ -157,14 +157,14 @@ def check_layers(layers: Sequence[str], recording: Recording) -> None:
 
 def _warn_absorbed(walked: Walked) -> None:
     ledger = walked.ledger
-    mostly = ledger.absorbed.abs() > MOSTLY_ABSORBED * ledger.start.abs()
-    if bool((mostly & (ledger.start != 0)).any()):
-        share = (ledger.absorbed.abs() / ledger.start.abs().clamp(min=1e-30)).max()
+    absorbed, start = ledger.absorbed.detach().abs(), ledger.start.detach().abs()
+    mostly = absorbed > MOSTLY_ABSORBED * start
+    if bool((mostly & (start != 0)).any()):
+        share = (absorbed / start.clamp(min=1e-30)).max()
         warnings.warn(
             f"biases and stabilisers absorbed more than {MOSTLY_ABSORBED:.0%} of the output for "
             f"{int(mostly.sum())} of {mostly.numel()} maps (up to {float(share):.0%}): the maps "
-            f"show only "
-            "what is left; see explanation.ledger",
+            "show only what is left; see explanation.ledger",
             RelpropWarning,
             stacklevel=5,
         )
@@ -188,7 +188,7 @@ def _result(
             if given.is_floating_point() and (value is None or value.index not in reached):
                 raise InvalidInput(
                     f"the output does not depend on input {index} of shape {tuple(given.shape)}; "
-                    f"leave it "
+                    "leave it "
                     "out, or pass it through a lambda"
                 )
             entries.append(torch.zeros(given.shape) if given.is_floating_point() else None)

@@ -264,7 +264,7 @@ class _Planner:
         if isinstance(rule, Box) and not all(v.index in self.untouched for v in family.sources):
             raise InvalidRule(
                 f"{rule} bounds the model's input, but {where} reads values that the model has "
-                f"already "
+                "already "
                 "scaled or shifted; move the preprocessing out of the model"
             )
 

@@ -164,6 +164,6 @@ def _check_finite(recording: Recording) -> None:
             if value is not None and not bool(torch.isfinite(recording.tensor(value)).all()):
                 raise InvalidInput(
                     f"{operation.name} in {operation.module or 'the model'} produced NaN or "
-                    f"infinite "
+                    "infinite "
                     "values from finite inputs; there is no relevance to share"
                 )

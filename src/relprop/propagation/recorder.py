@@ -111,7 +111,7 @@ class Recorder(TorchDispatchMode):
         if in_use and (depends or "bernoulli" in str(func)):
             raise InvalidInput(
                 f"{func} in {self.module or 'the model'} draws random numbers: dropout is "
-                f"active; call "
+                "active; call "
                 "model.eval(), or pass training=False to functional dropout"
             )
 

@@ -161,7 +161,7 @@ def _indexed(output: Tensor, target: Sequence[Any]) -> Start:
     if len(listed) != samples or any(len(index) != depth for index in listed):
         raise InvalidTarget(
             f"index tuples for an output of shape {tuple(output.shape)}: one of {depth} integers "
-            f"for each "
+            "for each "
             f"of the {samples} samples, got {target!r}"
         )
     weights = torch.zeros_like(output)

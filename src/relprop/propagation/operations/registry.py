@@ -40,7 +40,7 @@ def register_operation(*targets: Any) -> Callable[[Handler], Handler]:
     for target in targets:
         if not callable(target):
             raise TypeError(
-                f"register_operation takes operations such as torch.ops.aten.cumsum.default, got "
+                "register_operation takes operations such as torch.ops.aten.cumsum.default, got "
                 f"{target!r}"
             )
 
