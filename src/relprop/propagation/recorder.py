@@ -35,6 +35,11 @@ DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
 class Recorder(TorchDispatchMode):
     """The dispatch mode: notes operations on tracked tensors, by the identity of the tensors."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not wrapped for torch.compile, which would load its compiler (seconds) at the first run."""
+        return False
+
     def __init__(self, tracks_parameters: bool = False) -> None:
         super().__init__()
         self.tracks_parameters = tracks_parameters
