@@ -40,17 +40,23 @@ def explain(
 ) -> Explanation:
     """Explain what `model` said about `inputs`: signed contributions that sum to the output.
 
-    inputs: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`).
-    target: None (the predicted class of each sample), a class, a class per sample, float weights
-        shaped like the output, a callable from output to weights, a dict of groups, or "all".
-    rules: the name of a preset (`relprop.presets()`), one rule for everything, or a Preset; None
-        chooses by the kind of network, and the explanation names the choice.
-    flat_until: the module up to which every layer shares evenly (thesis 5.4.2).
-    layers: names of modules whose outputs' relevance is wanted too.
-    batch_size: explain this many samples at a time.
-    differentiable: keep gradients, so that relevance can be trained against (thesis 7.1).
-    bias: "absorb", "distribute" evenly over the inputs, or "ignore".
-    candidates, root, reference: for kernel machines and reference points; not for networks.
+    Args:
+        model: a torch module in evaluation mode, or a callable from tensors to a tensor or to an
+            object with `.logits`.
+        inputs: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`).
+        target: None (the predicted class of each sample), a class, a class per sample, float
+            weights shaped like the output, a callable from output to weights, a dict of name ->
+            classes, or "all".
+        method: "lrp".
+        rules: the name of a preset (`relprop.presets()`), one rule for everything, or a Preset;
+            None chooses by the kind of network, and the explanation names the choice.
+        flat_until: the module up to which every layer shares evenly (thesis 5.4.2).
+        layers: names of modules whose outputs' relevance is wanted too.
+        class_axis: the axis of the classes in the output.
+        batch_size: explain this many samples at a time.
+        differentiable: keep gradients, so that relevance can be trained against (thesis 7.1).
+        candidates, root, reference: for kernel machines; refused for networks.
+        bias: "absorb", "distribute" evenly over the inputs, or "ignore".
 
     Raises InvalidInput, InvalidTarget, InvalidRule, UnknownName, UnsupportedOperation.
     """
@@ -162,6 +168,6 @@ def _check_network(model: Any) -> None:
     if not callable(model):
         raise InvalidInput(
             f"{type(model).__name__} cannot be explained: pass a torch module or a callable from "
-            f"tensors to "
+            "tensors to "
             "a tensor (scikit-learn models are not supported yet)"
         )

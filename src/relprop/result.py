@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 class Explanation:
     """The relevance of every input component for the explained outputs.
 
-    relevance: the structure of the inputs; each tensor shaped like its input `[N, ...]`, or
-        `[N, K, ...]` for target "all" and groups; `[N, T]` for token ids; None at other integers.
-    output: what the model said, before a final softmax or sigmoid.
-    target: the explained neurons. method, preset: by which method and rules.
-    layers: relevance of the outputs of the modules asked for. ledger: where relevance went.
-    notes: what the reader should know (a softmax left out, ...).
+    Attributes:
+        relevance: the structure of the inputs; each tensor shaped like its input `[N, ...]`, or
+            `[N, K, ...]` for target "all" and groups; `[N, T]` for token ids; None at other
+            integers.
+        output: what the model said, before a final softmax or sigmoid.
+        target: the explained neurons.
+        method, preset: by which method and rules.
+        layers: relevance of the outputs of the modules asked for.
+        ledger: where relevance went.
+        notes: what the reader should know (a softmax left out, ...).
     """
 
     relevance: Any
@@ -53,8 +57,8 @@ class Explanation:
         """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and
         tokens.
 
-        Channels are summed. Each map is scaled to [-1, 1] by its largest magnitude, or all by the
-        largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several inputs.
+        Channels are summed. Each sample is scaled to [-1, 1] by its largest magnitude, or all
+        by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several inputs.
         Raises InvalidInput where it is needed.
         """
         from .viz.heatmap import pool_channels, scale
@@ -79,8 +83,8 @@ class Explanation:
             return next(iter(present.values()))
         if name not in present:
             raise InvalidInput(
-                f"this explanation has maps of several inputs; choose one: heatmap(input=...), "
-                f"one of "
+                "this explanation has maps of several inputs; choose one: heatmap(input=...), "
+                "one of "
                 f"{list(present)}"
             )
         return present[name]
