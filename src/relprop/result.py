@@ -58,7 +58,7 @@ class Explanation:
         tokens.
 
         Channels are summed. Each sample is scaled to [-1, 1] by its largest magnitude, or all
-        by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several inputs.
+        by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several.
         Raises InvalidInput where it is needed.
         """
         from .viz.heatmap import pool_channels, scale

@@ -37,7 +37,7 @@ class Recorder(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Not wrapped for torch.compile, which would load its compiler (seconds) at the first run."""
+        """Not wrapped for torch.compile, whose compiler takes seconds to load."""
         return False
 
     def __init__(self, tracks_parameters: bool = False) -> None:
