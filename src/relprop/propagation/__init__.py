@@ -4,9 +4,10 @@ of."""
 from .operations.choice import Maximum, WindowPool
 from .operations.elementwise import Activation
 from .operations.family import Context, Family, Refused, Share
+from .operations.follow import Follow
 from .operations.linear import Linear, Term
 from .operations.maps import Convolution, Dense, FunctionMap, LinearMap, Part, Scale
-from .operations.movement import Follow, Move
+from .operations.movement import Move
 from .operations.product import Product, Quotient
 from .operations.registry import keep_whole, register_operation
 from .recording import Operation, Recording, Value

@@ -11,9 +11,10 @@ from ..errors import InvalidInput
 from .layout import Layout
 from .operations.choice import Maximum, WindowPool
 from .operations.family import Family, Refused
+from .operations.follow import Follow
 from .operations.linear import Linear
 from .operations.maps import ONES
-from .operations.movement import Concatenation, Follow, Move
+from .operations.movement import Concatenation, Move
 from .operations.normalisation import Spread, Standardisation
 from .operations.product import Product, Softmax
 from .recording import Operation, Recording, Value

@@ -15,7 +15,8 @@ from torch.utils import _pytree as pytree
 from ..errors import InvalidInput, InvalidRule, RelpropWarning, UnknownName
 from ..result import Explanation
 from .checks import check_batch
-from .operations.movement import Follow, Move
+from .operations.follow import Follow
+from .operations.movement import Move
 from .operations.registry import HANDLERS, overloads
 from .plan import Plan, make_plan
 from .presets import Preset, as_preset

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ..errors import InvalidRule, UnknownName, UnsupportedOperation
+from ..errors import InvalidRule, UnsupportedOperation
 from .facts import Fact, common_source, gather_facts
 from .fold import fold_padding, fold_scale
 from .operations.elementwise import Activation, LeftOut
 from .operations.family import Family, Refused
+from .operations.follow import Follow
 from .operations.linear import Linear
-from .operations.movement import Follow, Move
+from .operations.movement import Move
 from .operations.normalisation import Standardisation
 from .operations.product import ATTENTION, Product, Quotient, Softmax
 from .operations.registry import HANDLERS
+from .positions import Positions, flat_zone
 from .presets import Preset, Site
 from .recording import Operation, Recording, Value
 from .rules import AlphaBeta, Box, Constant, Epsilon, Flat, Rule, ZPlus
-
-WEIGHTED = ("dense", "convolution")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,9 +131,8 @@ class _Planner:
         self.facts: list[Fact] = gather_facts(self.recording, self.families)
         self.producers = self.recording.producers()
         self.consumers = self.recording.consumers()
-        self.before, self.untouched = self._levels()
-        self.zone = self._flat_zone()
-        self.after: dict[int, int] = {self.recording.output_value.index: 0}
+        self.positions = Positions(self.recording, self.families)
+        self.zone = flat_zone(self.recording, self.flat_until)
         self.stands_for: dict[int, int] = {}
         self.refusals: list[tuple[Operation, str]] = []
 
@@ -141,8 +140,7 @@ class _Planner:
         """Walk the operations backwards from the start and plan those that relevance reaches."""
         steps = []
         for operation in reversed(self.recording.operations):
-            reached = any(v is not None and v.index in self.after for v in operation.outputs)
-            if reached and operation.output.dtype.is_floating_point:
+            if self.positions.reaches(operation) and operation.output.dtype.is_floating_point:
                 step = self._step(operation)
                 if step is not None:
                     steps.append(step)
@@ -164,18 +162,14 @@ class _Planner:
         if isinstance(family, Refused):
             self.refusals.append((operation, family.reason))
             return None
-        site = self._site(operation, family)
+        site = self.positions.site(operation, family)
         rule = self._rule(operation, family, site)
         family, folded, layer = self._fold(operation, family, rule)
         if folded:
-            last = family.kind in WEIGHTED and self.after[operation.output.index] == 0
-            site = replace(self._site(layer, family), last=last)
+            site = self.positions.site(layer, family, operation.output.index)
             rule = self._rule(layer, family, site)
         self._check(operation, family, rule, site)
-        weighted = family.kind in WEIGHTED
-        height = max(self.after[v.index] for v in operation.outputs if v and v.index in self.after)
-        for value in family.sources:
-            self.after[value.index] = max(self.after.get(value.index, 0), height + weighted)
+        self.positions.pass_on(operation, family)
         return Step(operation, family, rule, site, folded)
 
     def _gated(self, family: Product, operation: Operation) -> Family:
@@ -217,7 +211,7 @@ class _Planner:
         return None
 
     def _rule(self, operation: Operation, family: Family, site: Site | None) -> Rule | None:
-        site = site or self._site(operation, family)
+        site = site or self.positions.site(operation, family)
         if operation.index in self.zone and family.flattens:
             return Flat()
         rule = self.preset.rule_for(site)
@@ -261,68 +255,11 @@ class _Planner:
                 f"{rule} is a rule for the first layer only, and was given to {where}; use it in a "
                 "Preset with where(first=True)"
             )
-        if isinstance(rule, Box) and not all(v.index in self.untouched for v in family.sources):
+        if isinstance(rule, Box) and not self.positions.reads_input(family):
             raise InvalidRule(
                 f"{rule} bounds the model's input, but {where} reads values that the model has "
-                "already "
-                "scaled or shifted; move the preprocessing out of the model"
+                "already scaled or shifted; move the preprocessing out of the model"
             )
-
-    def _site(self, operation: Operation, family: Family) -> Site:
-        output = operation.output.index
-        total = max(self.before[self.recording.output_value.index][1], 1)
-        nearest = min((self.before[v.index][0] for v in family.sources), default=0)
-        furthest = max((self.before[v.index][1] for v in family.sources), default=0)
-        weighted = family.kind in WEIGHTED
-        position = max(furthest if weighted else furthest - 1, 0)
-        return Site(
-            family.kind,
-            operation.module,
-            first=nearest == 0 if weighted else furthest == 0,
-            last=weighted and self.after.get(output, 0) == 0,
-            depth=position / max(total - 1, 1),
-        )
-
-    def _levels(self) -> tuple[list[tuple[int, int]], set[int]]:
-        """For each value the fewest and the most weighted layers before it; and the untouched
-        inputs."""
-        levels = [(0, 0)] * len(self.recording.values)
-        untouched = {v.index for v in self.recording.input_values if v is not None}
-        for operation, family in zip(self.recording.operations, self.families, strict=True):
-            inputs = [v.index for v in operation.inputs()]
-            kind = "" if family is None else family.kind
-            step = kind in (*WEIGHTED, "embedding")
-            low = min(levels[i][0] for i in inputs) + step
-            high = max(levels[i][1] for i in inputs) + step
-            moved = kind == "movement" and all(i in untouched for i in inputs)
-            for value in operation.outputs:
-                if value is not None:
-                    levels[value.index] = (low, high)
-                    if moved:
-                        untouched.add(value.index)
-        return levels, untouched
-
-    def _flat_zone(self) -> set[int]:
-        """The operations up to and including the module `flat_until` (thesis 5.4.2)."""
-        name = self.flat_until
-        if name is None:
-            return set()
-        if name not in self.recording.module_names:
-            raise UnknownName("layer (flat_until)", name, self.recording.module_names)
-        inside = [
-            op
-            for op in self.recording.operations
-            if op.module == name or op.module.startswith(f"{name}.")
-        ]
-        zone: set[int] = set()
-        waiting = list(inside)
-        while waiting:
-            operation = waiting.pop()
-            if operation.index not in zone:
-                zone.add(operation.index)
-                makers = (self.producers.get(v.index) for v in operation.inputs())
-                waiting.extend(maker for maker in makers if maker is not None)
-        return zone
 
     def _value(self, index: int) -> Value:
         maker = self.producers.get(index)
