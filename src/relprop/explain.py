@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .errors import InvalidInput, UnknownName
+from .propagation.checks import check_inputs
 from .propagation.coverage import Coverage, coverage_of
 from .propagation.lrp import Options, check_names, explain_recording, plan_recording
 from .propagation.presets import Preset
 from .propagation.record import record as record_run
 from .propagation.recording import Recording
 from .propagation.rules import Rule
+from .propagation.targets import part_of, weights_of
 from .result import Explanation, merged
 
 METHODS = ("lrp",)
@@ -130,34 +132,20 @@ def _explain(
 def _in_batches(
     model: Any, inputs: Any, target: Any, options: Options, batch_size: int, differentiable: bool
 ) -> Explanation:
-    if batch_size < 1:
-        raise InvalidInput(f"batch_size must be at least 1, got {batch_size}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidInput(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    check_inputs(inputs)
     tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    samples = min((tensor.shape[0] for tensor in tensors if tensor.ndim), default=0)
+    samples = min(tensor.shape[0] for tensor in tensors)
     parts = []
     for begin in range(0, samples, batch_size):
         chosen = slice(begin, begin + batch_size)
         piece = pytree.tree_map(
             lambda leaf, s=chosen: leaf[s] if isinstance(leaf, Tensor) else leaf, inputs
         )
-        share = _target_of(target, chosen, samples)
+        share = part_of(target, chosen, samples)
         parts.append(_explain(model, piece, share, options, differentiable))
-    if not parts:
-        raise InvalidInput(
-            "inputs must be a tensor, or a tuple or dict with tensors, with at least one sample"
-        )
-    return merged(parts)
-
-
-def _target_of(target: Any, chosen: slice, samples: int) -> Any:
-    """The part of a target that belongs to some of the samples."""
-    per_sample = isinstance(target, Tensor) and target.ndim > 0 and target.shape[0] == samples
-    if isinstance(target, Tensor) and target.is_floating_point() and target.ndim < 2:
-        per_sample = False  # weights for every sample alike
-    listed = isinstance(target, (list, tuple)) and len(target) == samples
-    if listed and any(isinstance(item, float) for item in target):
-        listed = False
-    return target[chosen] if per_sample or listed else target
+    return merged(parts, weights_of(target))
 
 
 def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:

@@ -65,13 +65,19 @@ class Explanation:
 
         relevance = self._map(input).detach().cpu()
         if not self.grouped:
-            return scale(pool_channels(relevance), joint=joint)
+            return scale(pool_channels(relevance, classes=False), joint=joint)
         samples, targets = relevance.shape[:2]
-        pooled = pool_channels(relevance.flatten(0, 1)).unflatten(0, (samples, targets))
+        pooled = pool_channels(relevance.flatten(0, 1), classes=False).unflatten(
+            0, (samples, targets)
+        )
         return scale(pooled, joint=joint)
 
     def _map(self, name: str | int | None) -> Tensor:
         if isinstance(self.relevance, Tensor):
+            if name is not None:
+                raise InvalidInput(
+                    f"there is a single input; heatmap(input={name!r}) names another"
+                )
             return self.relevance
         entries = (
             dict(self.relevance)
@@ -130,8 +136,8 @@ class Explanation:
         return f"Explanation({self.method}, {self.preset}, relevance {shapes}: {self.conservation})"
 
 
-def merged(parts: list[Explanation]) -> Explanation:
-    """Explanations of consecutive batches as one."""
+def merged(parts: list[Explanation], weights: Tensor | None = None) -> Explanation:
+    """Explanations of consecutive batches as one; `weights` where the target was that."""
     from torch.utils import _pytree as pytree
 
     def join(*pieces: Any) -> Any:
@@ -139,8 +145,11 @@ def merged(parts: list[Explanation]) -> Explanation:
 
     first = parts[0]
     targets = [part.target for part in parts]
-    if isinstance(first.target, Tensor):
-        target: Any = torch.cat(targets)
+    target: Any
+    if weights is not None:
+        target = weights
+    elif isinstance(first.target, Tensor):
+        target = torch.cat(targets)
     elif isinstance(first.target, list):
         target = [item for part in targets for item in part]
     else:

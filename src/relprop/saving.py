@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .errors import InvalidInput
@@ -15,6 +17,7 @@ from .propagation.ledger import Ledger, Row
 from .result import Explanation
 
 FORMAT = "relprop-explanation-1"
+UNREADABLE = (KeyError, ValueError, TypeError, EOFError, OSError, BadZipFile, SafetensorError)
 FIGURES = ("received", "passed", "bias", "stabiliser", "lost")
 
 
@@ -55,8 +58,15 @@ def load(path: Path) -> Explanation:
     if not path.exists():
         raise InvalidInput(f"no file {path}")
     described, tensors = _read(path)
-    if described.get("format") != FORMAT:
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise InvalidInput(f"{path} is not an explanation that relprop saved")
+    try:
+        return _rebuild(described, tensors)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InvalidInput(f"{path} is damaged: {error!r}") from error
+
+
+def _rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     return Explanation(
         relevance=_put_in(described["relevance"], tensors),
         output=_put_in(described["output"], tensors),
@@ -83,7 +93,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
             described = json.loads(path.with_suffix(".json").read_text())
             tensors = load_file(path)
-    except (KeyError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise InvalidInput(f"{path} is not an explanation that relprop saved: {error}") from error
     return described, tensors
 
@@ -96,8 +106,9 @@ def _check_suffix(path: Path) -> None:
 def _take_out(entry: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """The structure with tensors replaced by their names."""
     if isinstance(entry, Tensor):
-        tensors[name] = entry
-        return {"tensor": name}
+        unique = f"{len(tensors)}.{name}"
+        tensors[unique] = entry
+        return {"tensor": unique}
     if isinstance(entry, dict):
         items = [[key, _take_out(item, f"{name}.{key}", tensors)] for key, item in entry.items()]
         return {"dict": items}
@@ -112,7 +123,10 @@ def _put_in(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     if kind == "tensor":
         return tensors[content]
     if kind == "dict":
-        return {key: _put_in(item, tensors) for key, item in content}
+        return {
+            tuple(key) if isinstance(key, list) else key: _put_in(item, tensors)
+            for key, item in content
+        }
     if kind in ("tuple", "list"):
         items = [_put_in(item, tensors) for item in content]
         return tuple(items) if kind == "tuple" else items

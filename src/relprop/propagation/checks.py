@@ -43,11 +43,12 @@ def check_inputs(inputs: Any) -> None:
             f"inputs must be a tensor, or a tuple or dict with tensors, got {type(inputs).__name__}"
         )
     for tensor in tensors:
-        shape = tuple(tensor.shape)
-        if tensor.is_sparse or tensor.is_quantized or tensor.dtype.is_complex:
+        if not _is_plain(tensor):
             raise InvalidInput(
-                f"inputs must be dense real tensors, got {tensor.dtype}, {tensor.layout}"
+                "inputs must be dense real tensors with data, got "
+                f"{tensor.dtype}, {tensor.layout} on {tensor.device}"
             )
+        shape = tuple(tensor.shape)
         if tensor.ndim == 0 or tensor.numel() == 0:
             raise InvalidInput(
                 f"inputs need a batch axis and at least one element, got shape {shape}"
@@ -90,3 +91,9 @@ def check_batch(output: Tensor, inputs: list[Tensor]) -> None:
                 "the first axis must be the sample in inputs and output alike: input "
                 f"{tuple(tensor.shape)}, output {tuple(output.shape)}"
             )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    dense = tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_quantized)
+    wide = not tensor.dtype.is_floating_point or tensor.dtype.itemsize > 1
+    return dense and wide and not tensor.dtype.is_complex and tensor.device.type != "meta"

@@ -6,6 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+import torch
+from torch import Tensor
+
 from .operations.choice import Maximum, WindowPool
 from .operations.elementwise import Activation
 from .operations.family import Family
@@ -111,7 +114,7 @@ def _range(
             return min(f.low for f in inputs), max(f.high for f in inputs), False, False
         return -inf, inf, False, False
     if isinstance(family, Linear):
-        return _linear_range(operation, family, inputs, numbers)
+        return _linear_range(family, inputs)
     if isinstance(family, (Product, Quotient)):
         low = 0.0 if all(f.low >= 0 for f in inputs) else -inf
         gates = first.gates if isinstance(family, Quotient) else all(f.gates for f in inputs)
@@ -151,39 +154,30 @@ def _clamp_limits(operation: Operation) -> tuple[float, float]:
     return (-inf if low is None else low), (inf if high is None else high)
 
 
-def _linear_range(
-    operation: Operation, family: Linear, inputs: list[Fact], numbers: list[float]
-) -> tuple[float, float, bool, bool]:
-    if family.kind in ("product", "merge") and len(family.terms) == 1 and len(numbers) >= 1:
-        return _affine_range(operation, inputs[0])
-    if family.kind == "merge" and family.constant is None:
-        nonnegative = all(
-            isinstance(t.map, Scale) and float(t.map.factor) >= 0 for t in family.terms
-        )
-        low = sum(f.low for f in inputs) if nonnegative else -inf
-        return low, inf, False, False
-    if family.kind == "pooling" and isinstance(family.terms[0].map, Pooled) and inputs[0].low >= 0:
-        return 0.0, inf, inputs[0].bounded, inputs[0].scale
-    return -inf, inf, False, False
+def _linear_range(family: Linear, inputs: list[Fact]) -> tuple[float, float, bool, bool]:
+    first, maps = inputs[0], [term.map for term in family.terms]
+    if family.kind == "pooling" and isinstance(maps[0], Pooled) and first.low >= 0:
+        return 0.0, inf, first.bounded, first.scale
+    constant = 0.0 if family.constant is None else _number(family.constant)
+    factors = [_number(m.factor) if isinstance(m, Scale) else None for m in maps]
+    if constant is None or None in factors:
+        return -inf, inf, False, False
+    ends = [_scaled(fact, factor or 0.0) for fact, factor in zip(inputs, factors, strict=True)]
+    low, high = (sum(end[i] for end in ends) + constant for i in (0, 1))
+    alone = len(maps) == 1
+    return low, high, alone and first.bounded, alone and first.scale
 
 
-def _affine_range(operation: Operation, first: Fact) -> tuple[float, float, bool, bool]:
-    """x * a, x / a, x + a, a - x with a number a: the interval moves along."""
-    name = str(operation.target)
-    number = next(float(a) for a in operation.args if isinstance(a, (int, float)))
-    if ".mul." in name:
-        ends = (first.low * number, first.high * number) if number else (0.0, 0.0)
-    elif ".div." in name:
-        ends = (first.low / number, first.high / number) if number else (-inf, inf)
-    elif ".neg" in name or ".rsub." in name:
-        ends = (number - first.high, number - first.low)
-    elif ".sub." in name:
-        ends = (first.low - number, first.high - number)
-    elif ".add." in name:
-        ends = (first.low + number, first.high + number)
-    else:
-        ends = (-inf, inf)
-    return min(ends), max(ends), first.bounded, first.scale
+def _number(factor: Tensor) -> float | None:
+    """A factor or constant that was written as a number; tensors of the model are not looked at."""
+    return float(factor) if factor.ndim == 0 and factor.dtype == torch.float64 else None
+
+
+def _scaled(fact: Fact, factor: float) -> tuple[float, float]:
+    if factor == 0:
+        return 0.0, 0.0
+    ends = fact.low * factor, fact.high * factor
+    return min(ends), max(ends)
 
 
 def common_source(first: Value, second: Value, facts: list[Fact]) -> int | None:

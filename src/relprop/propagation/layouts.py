@@ -13,10 +13,10 @@ from .operations.choice import Maximum, WindowPool
 from .operations.family import Family, Refused
 from .operations.follow import Follow
 from .operations.linear import Linear
-from .operations.maps import ONES
+from .operations.maps import ONES, Scale
 from .operations.movement import Concatenation, Move
 from .operations.normalisation import Spread, Standardisation
-from .operations.product import Product, Softmax
+from .operations.product import Product, Quotient, Softmax
 from .recording import Operation, Recording, Value
 
 
@@ -53,6 +53,8 @@ def _keeps_leading(
         return False
     if isinstance(family, Move) and family.keeps_order:
         return True
+    if _is_elementwise(family):
+        return all(_is_aligned(value, operation.output) for value in operation.inputs())
     if _works_along_samples(family):
         return False
     outputs = [v for v in operation.outputs if v is not None]
@@ -62,6 +64,20 @@ def _keeps_leading(
     if isinstance(family, (Move, Follow, Concatenation)):
         return _first_axis_stays(operation)
     return True
+
+
+def _is_elementwise(family: Family) -> bool:
+    """Whether inputs of other shapes are broadcast."""
+    if isinstance(family, Linear):
+        return all(isinstance(term.map, Scale) for term in family.terms)
+    if isinstance(family, Maximum):
+        return not family.axes
+    return isinstance(family, Quotient) or (isinstance(family, Product) and not family.is_matrix)
+
+
+def _is_aligned(value: Value, output: Value) -> bool:
+    """Whether broadcasting puts the samples of an input where the output has them."""
+    return 0 < value.ndim == output.ndim and value.shape[0] == output.shape[0]
 
 
 def _works_along_samples(family: Family) -> bool:
@@ -94,7 +110,9 @@ def _first_axis_stays(operation: Operation) -> bool:
     }.get(name)
     if axis is not None:
         return axis() > 0
-    return name in ("constant_pad_nd", "reflection_pad2d", "expand") and args[0].ndim > 1
+    if name == "expand":
+        return _is_aligned(args[0], operation.output)
+    return name in ("constant_pad_nd", "reflection_pad2d") and args[0].ndim > 1
 
 
 def _moved_ids(operation: Operation, family: Family, layouts: list[Layout]) -> list[Tensor | None]:
@@ -104,6 +122,11 @@ def _moved_ids(operation: Operation, family: Family, layouts: list[Layout]) -> l
         return layouts[value.index].sample_ids(value.shape, torch.device("cpu"))
 
     first, output = next(operation.inputs()), operation.output
+    if _is_elementwise(family):
+        ids = ids_of(first).expand(output.shape)
+        for value in operation.inputs():
+            ids = _agreed(operation, ids, ids_of(value).expand(output.shape))
+        return [ids]
     if isinstance(family, Linear):
         return [_seen_ids(operation, family, layouts)]
     if isinstance(family, (Move, Follow, Concatenation)):

@@ -72,13 +72,36 @@ class Ledger:
 
     @classmethod
     def joined(cls, ledgers: Sequence[Ledger]) -> Ledger:
-        """The ledgers of consecutive batches as one; their operations are the same."""
+        """The ledgers of consecutive batches as one.
+
+        A model that branches on its data runs other operations for other batches: what a batch
+        did not run is zero for its samples.
+        """
+        keys: dict[tuple[Any, ...], None] = {}
+        found = []
+        for ledger in ledgers:
+            counted: dict[tuple[Any, ...], Row] = {}
+            for row in ledger.rows:
+                name = (row.module, row.operation, row.rule)
+                counted[(*name, sum(key[:3] == name for key in counted))] = row
+            keys.update(dict.fromkeys(counted))
+            found.append(counted)
         rows = tuple(
-            replace(
-                same[0],
-                **{name: torch.cat([getattr(r, name) for r in same]) for name in COLUMNS[:-1]},
+            Row(
+                *key[:3],
+                *(
+                    torch.cat(
+                        [
+                            getattr(counted[key], name)
+                            if key in counted
+                            else torch.zeros_like(ledger.start)
+                            for counted, ledger in zip(found, ledgers, strict=True)
+                        ]
+                    )
+                    for name in COLUMNS[:-1]
+                ),
             )
-            for same in zip(*(ledger.rows for ledger in ledgers), strict=True)
+            for key in keys
         )
         names = ("start", "arrived", "magnitude")
         return cls(

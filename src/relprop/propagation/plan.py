@@ -18,7 +18,7 @@ from .operations.product import ATTENTION, Product, Quotient, Softmax
 from .operations.registry import HANDLERS
 from .positions import Positions, flat_zone
 from .presets import Preset, Site
-from .recording import Operation, Recording, Value
+from .recording import Operation, Recording, Value, is_continuous
 from .rules import AlphaBeta, Box, Constant, Epsilon, Flat, Rule, ZPlus
 
 
@@ -140,7 +140,7 @@ class _Planner:
         """Walk the operations backwards from the start and plan those that relevance reaches."""
         steps = []
         for operation in reversed(self.recording.operations):
-            if self.positions.reaches(operation) and operation.output.dtype.is_floating_point:
+            if self.positions.reaches(operation) and is_continuous(operation.output.dtype):
                 step = self._step(operation)
                 if step is not None:
                     steps.append(step)

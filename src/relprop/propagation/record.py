@@ -103,7 +103,7 @@ def _execute(
             try:
                 return _pure(lambda *arguments: call(model, *arguments), *copies)
             except RuntimeError as error:
-                message = str(error)
+                message = str(error).lower()
                 if "functorch" not in message and "functionaliz" not in message:
                     raise
             # What functionalize refuses: a result written into a buffer, and a custom

@@ -32,6 +32,14 @@ DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
 }
 
 
+def _pure_form(func: Any) -> Any:
+    """The operation that computes what an in-place one writes (clamp_min for clamp_min_)."""
+    name = func._schema.name.removeprefix("aten::")
+    if not name.endswith("_"):
+        return None
+    return next(iter(overloads(f"{name[:-1]}.{func._overloadname}")), None)
+
+
 class Recorder(TorchDispatchMode):
     """The dispatch mode: notes operations on tracked tensors, by the identity of the tensors."""
 
@@ -92,7 +100,7 @@ class Recorder(TorchDispatchMode):
             self.probed = args[0]
             return func(*args, **kwargs)
         if func._schema.is_mutable:
-            early = self._mutate(func, args)
+            early = self._mutate(func, args, kwargs)
             if early is not None:
                 return early
         if self.suspended:
@@ -154,7 +162,7 @@ class Recorder(TorchDispatchMode):
             return leaf
         return value
 
-    def _mutate(self, func: Any, args: Any) -> Any:
+    def _mutate(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """What functionalisation leaves as a mutation: metadata, the model's own buffers, or
         refused."""
         written = [
@@ -164,7 +172,7 @@ class Recorder(TorchDispatchMode):
         ]
         for target in written:
             if id(target) in self.known:
-                return self._change(func, target, args)
+                return self._change(func, target, args, kwargs)
             if not self.suspended and id(target) not in self.overwritten:
                 self.overwritten[id(target)] = (target, target.detach().clone())
         dependent = any(isinstance(a, Tensor) and id(a) in self.known for a in args[1:])
@@ -172,18 +180,30 @@ class Recorder(TorchDispatchMode):
             return self._fill(func, args[0], args)
         return None
 
-    def _change(self, func: Any, target: Tensor, args: Any) -> Any:
-        """A mutation of a value that was recorded: its metadata, an input at the end, or
-        refused."""
+    def _is_shared(self, target: Tensor) -> bool:
+        """Whether another recorded value lies in the same memory."""
+        storage = target.untyped_storage().data_ptr()
+        return any(
+            value is not None
+            and value is not target
+            and value.untyped_storage().data_ptr() == storage
+            for value in self.values
+        )
+
+    def _change(self, func: Any, target: Tensor, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A mutation of a recorded value: noted in its pure form, or refused."""
         value = self.known[id(target)]
-        if func is aten.as_strided_.default and not self.suspended:
-            before = self.values[value.index] = target.detach()
-            self.known[id(before)] = self.known.pop(id(target))
-            func(*args)
-            self.note(aten.as_strided.default, (before, *args[1:]), {}, target)
-            return target
         if func is aten.copy_.default and value.index < self.inputs and self.functional:
             return target  # functionalize hands changes of the inputs back; ours are copies
+        pure = _pure_form(func)
+        moves_only = torch.Tag.inplace_view in func.tags
+        if pure is not None and not self.suspended and (moves_only or not self._is_shared(target)):
+            before = target.detach() if moves_only else target.detach().clone()
+            self.values[value.index] = before
+            self.known[id(before)] = self.known.pop(id(target))
+            func(*args, **kwargs)
+            self.note(pure, (before, *args[1:]), kwargs, target)
+            return target
         raise UnsupportedOperation(
             f"{func} in {self.module or 'the model'} changes a value in place that was already "
             "read, and functionalisation could not make it pure; write it out of place"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,8 @@ def choose_start(output: Tensor, target: Target, class_axis: int = -1) -> Start:
             output, {str(k): [k] for k in range(_classes(output, class_axis))}, class_axis, "all"
         )
     if isinstance(target, Mapping):
-        return _groups(output, target, class_axis, dict(target))
+        listed = {k: list(m) if isinstance(m, Iterable) else [m] for k, m in target.items()}
+        return _groups(output, listed, class_axis, listed)
     if callable(target) and not isinstance(target, Tensor):
         return _weighted(output, target(output), "the callable's weights")
     if isinstance(target, Tensor) and target.is_floating_point():
@@ -55,6 +56,33 @@ def choose_start(output: Tensor, target: Target, class_axis: int = -1) -> Start:
         return _indexed(output, target)
     classes = _class_per_sample(output, target, class_axis)
     return Start([_one_hot(output, classes, class_axis)], classes, True)
+
+
+def weights_of(target: Target) -> Tensor | None:
+    """The target as float weights, if it is that."""
+    if isinstance(target, np.ndarray):
+        target = torch.from_numpy(target)
+    if isinstance(target, Tensor):
+        return target if target.is_floating_point() else None
+    return torch.tensor(target) if _is_floats(target) else None
+
+
+def part_of(target: Target, chosen: slice, samples: int) -> Target:
+    """The part of a target that belongs to some of the samples.
+
+    Whether weights are given for each sample shows only beside the output: the first axis of
+    weights with as many axes as the output is the sample.
+    """
+    weights = weights_of(target)
+    if weights is not None:
+
+        def select(output: Tensor) -> Tensor:
+            each = weights.ndim == output.ndim and weights.shape[0] == samples
+            return weights[chosen] if each else weights
+
+        return select
+    listed = isinstance(target, (list, tuple, Tensor, np.ndarray))
+    return target[chosen] if listed and np.ndim(target) != 0 and len(target) == samples else target
 
 
 def _class_per_sample(output: Tensor, target: Target, class_axis: int) -> Tensor:
@@ -125,13 +153,12 @@ def _groups(
     number = _classes(output, class_axis)
     weights = []
     for name, members in groups.items():
-        listed = [members] if isinstance(members, int) else list(members)
-        if not listed or not all(isinstance(m, int) and 0 <= m < number for m in listed):
+        if not members or not all(isinstance(m, int) and 0 <= m < number for m in members):
             raise InvalidTarget(
                 f"group {name!r}: {members!r} must be a list of classes, each in 0..{number - 1}"
             )
         weight = torch.zeros_like(output)
-        for member in listed:
+        for member in members:
             same = torch.full((output.shape[0],), member, device=output.device)
             weight = torch.maximum(weight, _one_hot(output, same, class_axis))
         weights.append(weight)

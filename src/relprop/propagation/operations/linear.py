@@ -14,7 +14,7 @@ from ...errors import InvalidRule
 from ..recording import Value
 from ..rules import Flow, Pass, Rule
 from .family import Context, Family, Share, Sharer
-from .maps import ONES, LinearMap, Part
+from .maps import ONES, WEIGHT, LinearMap, Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +93,12 @@ class Bound:
 
     def output(self, bias: str) -> tuple[Tensor, Tensor | None]:
         """z and the bias in it; computed anew where the recorded one has half precision."""
+        if bias == "ignore" and self._constant is not None:
+            return self.forward([(self.inputs, WEIGHT)]), None  # z - b would leave rounding noise
         recorded = self.context.recording.tensor(self.value)
-        if recorded.dtype != self.context.dtype:
-            z = self.forward([(self.inputs, Part())], self._constant)
-        else:
-            z = recorded
-        if bias != "ignore" or self._constant is None:
-            return z, self._constant
-        return z - self._constant, None
+        if recorded.dtype == self.context.dtype:
+            return recorded, self._constant
+        return self.forward([(self.inputs, WEIGHT)], self._constant), self._constant
 
     def rms(self, tensor: Tensor) -> Tensor:
         """The root mean square over the layer, per sample."""

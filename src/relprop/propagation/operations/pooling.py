@@ -124,12 +124,21 @@ def interpolate(operation: Operation) -> Family:
 def _axis_matrix(
     function: Any, axis: int, axes: int, inputs: int, outputs: int, align: bool, scale: float | None
 ) -> Tensor:
+    # The other axes are four long and stay so: some kernels are off where an axis has length one.
     units = torch.eye(inputs, dtype=torch.float64)
-    shape, size = [1] * axes, [1] * axes
-    shape[axis], size[axis] = inputs, outputs
+    size = [4] * axes
+    size[axis] = outputs
+    others = [1] * axes
+    others[axis] = inputs
+    shape = [4] * axes
+    shape[axis] = inputs
     scales: list[float | None] = [None] * axes
     scales[axis] = scale
-    columns = function(units.reshape(1, inputs, *shape), size, align, *scales)
+    images = units.reshape(1, inputs, *others).expand(1, inputs, *shape).contiguous()
+    columns = function(images, size, align, *scales)
+    for other in range(axes):
+        if other != axis:
+            columns = columns.narrow(2 + other, 0, 1)
     return columns.reshape(inputs, outputs).T
 
 
