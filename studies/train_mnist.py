@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
@@ -23,6 +23,7 @@ from relprop.data.mnist import load_mnist
 from relprop.models.mnist import LeNet5, Mlp
 
 MODELS = {"lenet5": LeNet5, "mlp-tanh": lambda: Mlp("tanh"), "mlp-relu": lambda: Mlp("relu")}
+EPOCHS = {"lenet5": 20, "mlp-tanh": 60, "mlp-relu": 80}
 BATCH = 25
 SHIFT = 4  # pixels
 
@@ -35,6 +36,7 @@ class Settings:
     epochs: int
     rate: float
     seed: int
+    start: str | None = None  # a file of weights to go on from, instead of random ones
 
 
 class DenseStep(torch.autograd.Function):
@@ -121,6 +123,8 @@ def train(settings: Settings, out: Path, folder: Path | None) -> None:
     test_images, test_labels = map(torch.from_numpy, load_mnist("test", folder=folder))
     digits = ShiftedDigits(images, size)
     checkpoint = out / f"{settings.model}.checkpoint.pt"
+    if settings.start is not None:
+        model.load_state_dict(load_file(settings.start))
     curve = _resume(checkpoint, settings, model, generator)
     steps = settings.epochs * (len(images) // BATCH)
     for epoch in range(len(curve), settings.epochs):
@@ -176,14 +180,16 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Train the thesis's MNIST models")
     parser.add_argument("model", choices=sorted(MODELS))
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, help=f"as shipped, if left out: {EPOCHS}")
     parser.add_argument("--rate", type=float, default=0.1, help="initial learning rate")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", help="safetensors file to go on from (a warm restart)")
     parser.add_argument("--out", type=Path, default=Path(".cache/mnist"))
     parser.add_argument("--data", type=Path, help="folder with MNIST's IDX files")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    settings = Settings(given.model, given.epochs, given.rate, given.seed)
+    epochs = EPOCHS[given.model] if given.epochs is None else given.epochs
+    settings = Settings(given.model, epochs, given.rate, given.seed, given.start)
     train(settings, given.out, given.data)
 
 
