@@ -80,8 +80,7 @@ def record(model: Callable[..., Any], inputs: Any) -> Recording:
 
     Has `.output`, `.operations` and `.explain(target=, rules=, layers=)`. Raises as `explain`.
     """
-    _check_network(model)
-    return record_run(model, inputs)
+    return record_run(_network(model), inputs)
 
 
 class Explainer:
@@ -110,8 +109,7 @@ class Explainer:
 
     def coverage(self, inputs: Any) -> Coverage:
         """The plan as a table: module, operation, family and rule, "refused" with its reason."""
-        _check_network(self.model)
-        recording = record_run(self.model, inputs, layers=())
+        recording = record_run(_network(self.model), inputs, layers=())
         return coverage_of(recording, *plan_recording(recording, self._options, refuse=False))
 
 
@@ -122,7 +120,7 @@ def _explain(
     options: Options,
     differentiable: bool,
 ) -> Explanation:
-    _check_network(model)
+    model = _network(model)
     check_names(model, options)
     recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
     with torch.set_grad_enabled(differentiable):
@@ -152,10 +150,12 @@ def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:
     return (layers,) if isinstance(layers, str) else tuple(layers)
 
 
-def _check_network(model: Any) -> None:
+def _network(model: Any) -> Callable[..., Any]:
+    """What is recorded of a model: a compiled module as it was before."""
     if not callable(model):
         raise InvalidInput(
             f"{type(model).__name__} cannot be explained: pass a torch module or a callable from "
             "tensors to "
             "a tensor (scikit-learn models are not supported yet)"
         )
+    return getattr(model, "_orig_mod", model)

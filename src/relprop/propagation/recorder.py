@@ -24,7 +24,7 @@ SHAPE_ONLY = set(
     )
 )
 RANDOMISED = set(overloads("rrelu_with_noise", "rrelu_with_noise_functional", "rrelu"))
-EMBEDDINGS = {aten.embedding.default}
+EMBEDDINGS = set(overloads("embedding", "_embedding_bag", "_embedding_bag_forward_only"))
 DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
     aten.addcmul.default: lambda x, a, b, value=1: x + (a * b if value == 1 else a * b * value),
     aten.addcdiv.default: lambda x, a, b, value=1: x + (a / b if value == 1 else a / b * value),

@@ -57,6 +57,18 @@ class Context:
         """`[N]`: a tensor shaped like `value` (or broadcastable to it) summed per sample."""
         return self.layouts[value.index].sum(tensor.expand(value.shape))
 
+    def dot(self, tensor: Tensor, constant: Tensor, value: Value) -> Tensor:
+        """`[N]`: the sum per sample of a tensor shaped like `value` times a constant."""
+        layout = self.layouts[value.index]
+        first = layout.leading and value.ndim > 1 and value.shape[0] == layout.samples
+        per_channel = (
+            constant.shape == (value.shape[1], *[1] * (value.ndim - 2)) if first else False
+        )
+        if per_channel:
+            positions = tuple(range(2, value.ndim))
+            return (tensor.sum(positions) if positions else tensor) @ constant.flatten()
+        return self.sum(tensor * constant, value)
+
     def rms(self, tensor: Tensor, value: Value) -> Tensor:
         """The root mean square over the layer, per sample, broadcastable to `value`."""
         layout = self.layouts[value.index]

@@ -155,38 +155,42 @@ class Bound:
 
 
 class _Stream:
-    """A flow made ready: the factor share / (denominator + stabiliser), and what it books where."""
+    """A flow made ready: its stabilised denominator, and what it books where."""
 
     def __init__(self, bound: Bound, flow: Flow, rule: Rule) -> None:
         self.bound, self.flow = bound, flow
         denominator = flow.denominator.expand(bound.value.shape)
-        sign = torch.where(denominator >= 0, 1.0, -1.0).to(denominator.dtype)
-        self.stabiliser = flow.stabiliser * sign
-        full = denominator + self.stabiliser
+        self.full = denominator
+        self.stabiliser: Tensor | None = None
+        if isinstance(flow.stabiliser, Tensor) or flow.stabiliser != 0:
+            sign = torch.where(denominator >= 0, 1.0, -1.0).to(denominator.dtype)
+            self.stabiliser = sign * flow.stabiliser
+            self.full = denominator + self.stabiliser
         self.empty = (denominator == 0) if flow.guard else None
         if self.empty is not None:
-            full = torch.where(self.empty, torch.ones_like(full), full)
-        factor = flow.share / full
-        self.factor = factor if self.empty is None else torch.where(self.empty, 0.0, factor)
+            self.full = torch.where(self.empty, torch.inf, self.full)  # a quotient of 0 there
         self.spreads = rule.bias == "distribute" and flow.bias is not None
 
     def send(self, received: Tensor, result: Share) -> None:
-        quotient = received * self.factor
+        context, value = self.bound.context, self.bound.value
+        carried = received if self._carries_all else received * self.flow.share
+        quotient = carried / self.full
         for inputs, part in self.flow.products:
             for index, (term, x) in enumerate(zip(self.bound.linear.terms, inputs, strict=True)):
                 _add_message(result, index, x * term.map.transpose(quotient, part))
-        sum_ = self.bound.context.sum
-        value = self.bound.value
-        if self.flow.bias is not None:
-            absorbed = quotient * self.flow.bias
-            if self.spreads:
-                absorbed = self._distribute(absorbed, result)
-            _book(result, "bias", sum_(absorbed, value))
-        if isinstance(self.stabiliser, Tensor):
-            _book(result, "stabiliser", sum_(quotient * self.stabiliser, value))
+        if self.flow.bias is not None and self.spreads:
+            kept = self._distribute(quotient * self.flow.bias, result)
+            _book(result, "bias", context.sum(kept, value))
+        elif self.flow.bias is not None:
+            _book(result, "bias", context.dot(quotient, self.flow.bias, value))
+        if self.stabiliser is not None:
+            _book(result, "stabiliser", context.sum(quotient * self.stabiliser, value))
         if self.empty is not None:
-            lost = torch.where(self.empty, received * self.flow.share, 0.0)
-            _book(result, "lost", sum_(lost, value))
+            _book(result, "lost", context.sum(torch.where(self.empty, carried, 0.0), value))
+
+    @property
+    def _carries_all(self) -> bool:
+        return not isinstance(self.flow.share, Tensor) and self.flow.share == 1
 
     def _distribute(self, absorbed: Tensor, result: Share) -> Tensor:
         """The bias's share evenly over the inputs that an output sees; what sees none keeps it."""
