@@ -50,7 +50,8 @@ class Explanation:
     @property
     def conservation_gap(self) -> Tensor:
         """`[N]` (`[N, K]`): |f - sum R - absorbed| over the largest of |f|, sum |R|, sum
-        |absorbed|."""
+        |absorbed|.
+        """
         return self.ledger.gap()
 
     def heatmap(self, *, joint: bool = False, input: str | int | None = None) -> Tensor:

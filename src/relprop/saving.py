@@ -23,7 +23,8 @@ FIGURES = ("received", "passed", "bias", "stabiliser", "lost")
 
 def save(explanation: Explanation, path: Path) -> Path:
     """Write an explanation. Raises InvalidInput for another suffix, OSError where it cannot be
-    written."""
+    written.
+    """
     _check_suffix(path)
     tensors: dict[str, Tensor] = {}
     described = {

@@ -3,7 +3,7 @@ of."""
 
 from .operations.choice import Maximum, WindowPool
 from .operations.elementwise import Activation
-from .operations.family import Context, Family, Refused, Share
+from .operations.family import Context, Family, OneInput, Refused, Share, only
 from .operations.follow import Follow
 from .operations.linear import Linear, Term
 from .operations.maps import Convolution, Dense, FunctionMap, LinearMap, Part, Scale
@@ -26,6 +26,7 @@ __all__ = [
     "LinearMap",
     "Maximum",
     "Move",
+    "OneInput",
     "Operation",
     "Part",
     "Product",
@@ -39,5 +40,6 @@ __all__ = [
     "Value",
     "WindowPool",
     "keep_whole",
+    "only",
     "register_operation",
 ]

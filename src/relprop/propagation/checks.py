@@ -59,7 +59,8 @@ def check_inputs(inputs: Any) -> None:
 
 def select_output(result: Any) -> Tensor:
     """The tensor that a model returned: itself, or the field `logits`; an error names the
-    fields."""
+    fields.
+    """
     if isinstance(result, Tensor):
         return result
     logits = (

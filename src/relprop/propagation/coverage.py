@@ -28,7 +28,8 @@ class CoverageRow:
 @dataclass(frozen=True)
 class Coverage:
     """The rows in the order of the run, the name of the preset, and what else the recording
-    noted."""
+    noted.
+    """
 
     rows: tuple[CoverageRow, ...]
     preset: str
@@ -66,7 +67,8 @@ class Coverage:
 
 def coverage_of(recording: Recording, plan: Plan, preset: Preset) -> Coverage:
     """One row for every recorded operation; folded ones and those that relevance does not reach
-    too."""
+    too.
+    """
     steps = {step.operation.index: step for step in plan.steps}
     folded = {op.index: step for step in plan.steps for op in step.folded}
     refusals = {op.index: reason for op, reason in plan.refusals}

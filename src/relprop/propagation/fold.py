@@ -39,7 +39,8 @@ def fold_scale(
     family: Linear, rule: Rule | None, alone: Alone, families: Sequence[Family | None]
 ) -> tuple[Linear, tuple[Operation, ...]]:
     """Batch norm, or a separate bias per channel, joins the dense layer or convolution that
-    alone feeds it."""
+    alone feeds it.
+    """
     if (
         len(family.terms) != 1
         or isinstance(rule, Pass)
@@ -110,7 +111,8 @@ def _layer_before(
 
 def _is_bias(family: Linear, layer: Linear, value: Value) -> bool:
     """Whether the constant differs along the layer's output channels only, and nothing is
-    scaled."""
+    scaled.
+    """
     scale, constant = family.terms[0].map, family.constant
     assert isinstance(scale, Scale)
     if constant is None or scale.factor.ndim > 0 or float(scale.factor) != 1 or constant.ndim == 0:

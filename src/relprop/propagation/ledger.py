@@ -35,7 +35,8 @@ class Row:
 @dataclass(frozen=True, eq=False)
 class Ledger:
     """Rows in the order of the walk (output first); `start` is what entered, `arrived` what
-    reached inputs."""
+    reached inputs.
+    """
 
     rows: tuple[Row, ...]
     start: Tensor
@@ -53,7 +54,8 @@ class Ledger:
 
     def totals(self) -> dict[str, Tensor]:
         """Column -> `[N]` (`[N, K]`): what entered, what reached the inputs, and the sums of
-        the rest."""
+        the rest.
+        """
         absorbed = {
             name: sum((getattr(row, name) for row in self.rows), torch.zeros_like(self.start))
             for name in ("bias", "stabiliser", "lost")

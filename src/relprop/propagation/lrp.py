@@ -52,7 +52,8 @@ def plan_recording(
     recording: Recording, options: Options, *, refuse: bool = True
 ) -> tuple[Plan, Preset]:
     """The plan of a recording and the preset that it follows (chosen by the network where none
-    is given)."""
+    is given).
+    """
     chosen: list[Preset] = []
 
     def preset(residual: bool) -> Preset:
@@ -75,7 +76,8 @@ def explain_recording(
     recording: Recording, target: Any, options: Options, *, release: bool = False
 ) -> Explanation:
     """Explain one recorded run. Raises InvalidTarget, InvalidRule, UnknownName,
-    UnsupportedOperation."""
+    UnsupportedOperation.
+    """
     check_layers(options.layers, recording)
     check_batch(recording.tensor(recording.output_value), recording.input_tensors)
     left_out, output = ending(recording)

@@ -25,7 +25,8 @@ from .rules import AlphaBeta, Box, Constant, Epsilon, Flat, Rule, ZPlus
 @dataclass(frozen=True, eq=False)
 class Step:
     """One move of relevance: from the outputs of `operation` to the sources of `family`, by
-    `rule`."""
+    `rule`.
+    """
 
     operation: Operation
     family: Family
@@ -46,7 +47,8 @@ class Step:
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The steps in the order of the walk (output first), and what the explanation says about
-    them."""
+    them.
+    """
 
     steps: tuple[Step, ...]
     families: tuple[Family | None, ...]  # of every recorded operation, reached or not
@@ -174,7 +176,8 @@ class _Planner:
 
     def _gated(self, family: Product, operation: Operation) -> Family:
         """A gate passes everything to the other factor; an activation written out is an
-        activation."""
+        activation.
+        """
         source = common_source(family.first, family.second, self.facts)
         if source is not None and self._value(source).shape == operation.output.shape:
             return Activation(self._value(source))
@@ -226,7 +229,8 @@ class _Planner:
         self, operation: Operation, family: Family, rule: Rule | None
     ) -> tuple[Family, tuple[Operation, ...], Operation]:
         """Batch norm and separate biases join the layer that alone feeds them, and padding its
-        layer."""
+        layer.
+        """
         folded: tuple[Operation, ...] = ()
         layer = operation
         if isinstance(family, Linear):

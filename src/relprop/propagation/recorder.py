@@ -78,7 +78,8 @@ class Recorder(TorchDispatchMode):
 
     def probe(self, tensor: Tensor) -> Value | None:
         """The value behind a tensor that the model holds (functionalize wraps what the mode
-        sees)."""
+        sees).
+        """
         if torch._is_functional_tensor(tensor):
             torch._sync(tensor)  # writes that wait are recorded first
         self.probing, self.probed = True, None
@@ -164,7 +165,8 @@ class Recorder(TorchDispatchMode):
 
     def _mutate(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """What functionalisation leaves as a mutation: metadata, the model's own buffers, or
-        refused."""
+        refused.
+        """
         written = [
             args[i]
             for i, argument in enumerate(func._schema.arguments)
@@ -211,7 +213,8 @@ class Recorder(TorchDispatchMode):
 
     def _fill(self, func: Any, target: Tensor, args: Any) -> Tensor:
         """A result copied over a whole tensor of the model (a cache): followed, and put back
-        later."""
+        later.
+        """
         whole = target.untyped_storage().nbytes() == target.numel() * target.element_size()
         if func is not aten.copy_.default or not whole:
             raise UnsupportedOperation(
@@ -260,7 +263,8 @@ class WholeFunctions(TorchFunctionMode):
 
     def _read(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Data leave the recording: taken from the tensor behind functionalize's wrapper, which
-        has none."""
+        has none.
+        """
         recorder = self.recorder
         if recorder.probe(args[0]) is not None:
             recorder.reads.append(f"Tensor.{func.__name__} in {recorder.module or 'the model'}")

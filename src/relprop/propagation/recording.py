@@ -13,7 +13,8 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Value:
     """A tensor of the run that depends on the explained input; its data stand in
-    `Recording.values`."""
+    `Recording.values`.
+    """
 
     index: int
     shape: torch.Size

@@ -115,7 +115,8 @@ class _Walker:
 
     def finish(self, layers: Sequence[str], rows: list[Row], start: Tensor) -> Walked:
         """Collect what reached the inputs and the layers; what rests elsewhere met an integer
-        dead end."""
+        dead end.
+        """
         inputs: list[list[Tensor | None]] = []
         arrived, magnitude = torch.zeros_like(start), torch.zeros_like(start)
         for target in range(self.targets):

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..recording import Operation, Value
 from ..rules import Flat, Rule
-from .family import Context, Family, Share, Sharer
+from .family import Context, Family, OneInput, Share, Sharer, only
 from .registry import keep_whole, overloads, register_operation
 from .windows import WindowAxis, adaptive_axis, gather, regular_axis, scatter, spread, valid
 
@@ -22,19 +22,14 @@ Weights = Callable[
 
 
 @dataclass(frozen=True, eq=False)
-class WindowPool(Family):
+class WindowPool(OneInput):
     """Pooling whose outputs share by weights within their windows, normalised to one."""
 
-    value: Value
     axes: Sequence[WindowAxis]
     weights: Weights
     kind: str = field(default="pooling", kw_only=True)
     flattens: ClassVar[bool] = True
     default: ClassVar[str] = "to the winner"
-
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         output = context.operation.output
@@ -51,8 +46,7 @@ class WindowPool(Family):
         weights = weights / spread(total.clamp(min=torch.finfo(total.dtype).tiny), self.axes)
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             lost = torch.where(total == 0, received, 0.0)
             return Share(
                 [scatter(weights * spread(received, self.axes), self.axes)],
@@ -92,8 +86,7 @@ class Maximum(Family):
             count = torch.stack(torch.broadcast_tensors(*every)).sum(0)
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             each = self._kept(received) / count
             messages: list[Tensor | None] = [
                 (winner * each).sum_to_size(value.shape)

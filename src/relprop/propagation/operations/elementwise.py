@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..recording import Operation, Value
+from ..recording import Operation
 from ..rules import Rule
-from .family import Context, Family, Refused, Share, Sharer
+from .family import Context, Family, OneInput, Refused, Share, Sharer
 from .registry import overloads, register_operation
 
 
 @dataclass(frozen=True, eq=False)
-class Activation(Family):
+class Activation(OneInput):
     """R_in = R_out."""
 
-    value: Value
     kind: str = field(default="activation", kw_only=True)
     default: ClassVar[str] = "pass"
-
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         return lambda relevance: Share([relevance[0]])

@@ -10,26 +10,20 @@ import torch
 
 from ..recording import Operation, Value
 from ..rules import Rule
-from .family import Context, Family, Refused, Share, Sharer
+from .family import Context, Family, OneInput, Refused, Share, Sharer, only
 from .registry import register_operation
 
 
 @dataclass(frozen=True, eq=False)
-class Embedding(Family):
+class Embedding(OneInput):
     """R_token = sum over the embedding axis."""
 
-    tokens: Value
     kind: str = field(default="embedding", kw_only=True)
     default: ClassVar[str] = "sum over the embedding"
 
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.tokens]
-
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         def share(relevance: Sequence[torch.Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             return Share([received.sum(-1)])
 
         return share

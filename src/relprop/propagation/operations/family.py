@@ -105,6 +105,22 @@ class Family:
 
 
 @dataclass(frozen=True, eq=False)
+class OneInput(Family):
+    """Base of the families with a single source."""
+
+    value: Value
+
+    @property
+    def sources(self) -> Sequence[Value]:
+        return [self.value]
+
+
+def only(relevance: Sequence[Tensor | None]) -> Tensor:
+    """The relevance of the output, or of the one output among several that has any."""
+    return next(tensor for tensor in relevance if tensor is not None)
+
+
+@dataclass(frozen=True, eq=False)
 class Refused(Family):
     """An operation that is known and has no rule yet."""
 

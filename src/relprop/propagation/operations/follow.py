@@ -36,7 +36,8 @@ class Follow(Family):
 
     def send(self, stand_in: Callable[[Value], Tensor]) -> list[Tensor]:
         """The operation with each dependent input replaced (float64) and constants and fills by
-        0."""
+        0.
+        """
 
         def replaced(leaf: Any) -> Any:
             if isinstance(leaf, Value):

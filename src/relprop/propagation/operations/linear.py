@@ -13,7 +13,7 @@ from torch import Tensor
 from ...errors import InvalidRule
 from ..recording import Value
 from ..rules import Flow, Pass, Rule
-from .family import Context, Family, Share, Sharer
+from .family import Context, Family, Share, Sharer, only
 from .maps import ONES, WEIGHT, LinearMap, Part
 
 
@@ -144,8 +144,7 @@ class Bound:
         streams = [_Stream(self, flow, rule) for flow in flows]
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             result = Share([None] * len(self.linear.terms))
             for stream in streams:
                 stream.send(received, result)

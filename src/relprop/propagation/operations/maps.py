@@ -62,7 +62,8 @@ class LinearMap:
 
     def scaled(self, scale: Tensor) -> LinearMap | None:
         """The map followed by a scale per output channel (axis 1), where it folds into the
-        weights."""
+        weights.
+        """
         return None
 
 
@@ -88,7 +89,8 @@ class Dense(LinearMap):
 @dataclass(frozen=True, eq=False)
 class Convolution(LinearMap):
     """Convolution in 1-3 dimensions, also transposed; `options` as ATen's convolution takes
-    them."""
+    them.
+    """
 
     weight: Tensor
     input_shape: torch.Size
@@ -134,7 +136,8 @@ class Scale(LinearMap):
 @dataclass(frozen=True, eq=False)
 class Pooled(LinearMap):
     """A sum over windows times a factor per output: average, sum and adaptive pooling, mean,
-    sum."""
+    sum.
+    """
 
     total: Callable[[Tensor], Tensor]
     total_transposed: Callable[[Tensor], Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..recording import Operation, Value
 from ..rules import Rule
-from .family import Context, Family, Refused, Share, Sharer
+from .family import Context, Family, OneInput, Refused, Share, Sharer, only
 from .registry import overloads, register_operation
 
 aten = torch.ops.aten
@@ -20,18 +20,13 @@ Back = Callable[[Sequence[Tensor | None]], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Move(Family):
+class Move(OneInput):
     """A move of the elements of one tensor, with its inverse."""
 
-    value: Value
     back: Back
     keeps_order: bool = False  # a view: the elements stand in the same row-major order
     kind: str = field(default="movement", kw_only=True)
     default: ClassVar[str] = "follow the elements"
-
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         return lambda relevance: Share([self.back(relevance)])
@@ -55,8 +50,7 @@ class Concatenation(Family):
         output = context.operation.output
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             parts = received.split(sizes, self.axis)
             own = [
                 p for p, piece in zip(parts, self.pieces, strict=True) if isinstance(piece, Value)
@@ -73,12 +67,7 @@ class Concatenation(Family):
 
 
 def _view(x: Value) -> Family:
-    return Move(x, lambda relevance: _only(relevance).reshape(x.shape), keeps_order=True)
-
-
-def _only(relevance: Sequence[Tensor | None]) -> Tensor:
-    found = next(tensor for tensor in relevance if tensor is not None)
-    return found
+    return Move(x, lambda relevance: only(relevance).reshape(x.shape), keeps_order=True)
 
 
 @register_operation(
@@ -112,14 +101,14 @@ def permute(operation: Operation) -> Family:
         first, second = operation.args[1:3] if target is aten.transpose.int else (0, 1)
         order[first], order[second] = order[second], order[first]
     inverse = sorted(range(x.ndim), key=order.__getitem__)
-    return Move(x, lambda relevance: _only(relevance).permute(inverse))
+    return Move(x, lambda relevance: only(relevance).permute(inverse))
 
 
 @register_operation(*overloads("expand"))
 def expand(operation: Operation) -> Family:
     """Copies along axes of size one: their relevance is summed."""
     x = operation.args[0]
-    return Move(x, lambda relevance: _only(relevance).sum_to_size(x.shape))
+    return Move(x, lambda relevance: only(relevance).sum_to_size(x.shape))
 
 
 @register_operation(*overloads("slice.Tensor", "select.int", "narrow"))
@@ -128,7 +117,7 @@ def take(operation: Operation) -> Family:
     x = operation.args[0]
 
     def back(relevance: Sequence[Tensor | None]) -> Tensor:
-        received = _only(relevance)
+        received = only(relevance)
         whole = received.new_zeros(x.shape)
         operation.target(whole, *operation.args[1:], **operation.kwargs).copy_(received)
         return whole
@@ -147,7 +136,7 @@ def split(operation: Operation) -> Family:
     axis = operation.argument(1 if unbinds else 2, "dim", 0)
 
     def back(relevance: Sequence[Tensor | None]) -> Tensor:
-        like = _only(relevance)
+        like = only(relevance)
         pieces = [
             like.new_zeros(value.shape) if received is None else received
             for value, received in zip(outputs, relevance, strict=True)
@@ -169,4 +158,4 @@ def concatenate(operation: Operation) -> Family:
 def fill_all(operation: Operation) -> Family:
     """A scalar tensor copied to every place."""
     value = operation.args[1]
-    return Move(value, lambda relevance: _only(relevance).sum().reshape(value.shape))
+    return Move(value, lambda relevance: only(relevance).sum().reshape(value.shape))

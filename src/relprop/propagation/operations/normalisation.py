@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..recording import Operation, Value
 from ..rules import Epsilon, Flat, Pass, Rule
-from .family import Context, Family, Refused, Share, Sharer
+from .family import Context, Family, OneInput, Refused, Share, Sharer, only
 from .linear import Linear, Term
 from .maps import Centred, Scale
 from .registry import keep_whole, overloads, register_operation
@@ -29,7 +29,8 @@ aten = torch.ops.aten
 )
 def batch_norm(operation: Operation) -> Family:
     """x s + (shift - mean s), s = scale / sqrt(var + eps): Epsilon over its addends (thesis
-    2.47-2.54)."""
+    2.47-2.54).
+    """
     x, scale, shift, mean, variance = operation.args[:5]
     inference = operation.target in overloads(
         "_native_batch_norm_legit_no_training", "_batch_norm_no_update"
@@ -55,13 +56,12 @@ def batch_norm(operation: Operation) -> Family:
 
 
 @dataclass(frozen=True, eq=False)
-class Standardisation(Family):
+class Standardisation(OneInput):
     """(x - mean) / std * scale + shift over groups, 1/std held constant: Epsilon (AttnLRP).
 
     `grouped` is the shape in which the normalised axes are `axes`; `centres` is False for RMS norm.
     """
 
-    value: Value
     grouped: tuple[int, ...]
     axes: tuple[int, ...]
     scale: Tensor | None
@@ -72,10 +72,6 @@ class Standardisation(Family):
     accepts: ClassVar[tuple[str, ...]] = ("Epsilon", "Pass")
     flattens: ClassVar[bool] = True
     default: ClassVar[str] = "Epsilon(1e-06), 1/std held constant"
-
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         if isinstance(rule, (Pass, Flat)):
@@ -172,7 +168,7 @@ def spread_over_axes(operation: Operation) -> Family:
 
 
 @dataclass(frozen=True, eq=False)
-class LocalResponse(Family):
+class LocalResponse(OneInput):
     """Local response normalisation by its Taylor weights (thesis 2.46, corrected, divided by
     their sum).
 
@@ -180,7 +176,6 @@ class LocalResponse(Family):
     for i != j in the window of j, R_i<-j = v_ij / sum_i v_ij R_j. The sum stays above 0.26.
     """
 
-    value: Value
     size: int
     b: float
     c: float
@@ -188,10 +183,6 @@ class LocalResponse(Family):
     accepts: ClassVar[tuple[str, ...]] = ("Pass",)
     flattens: ClassVar[bool] = True
     default: ClassVar[str] = "Taylor weights"
-
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         if isinstance(rule, (Pass, Flat)):
@@ -205,8 +196,7 @@ class LocalResponse(Family):
         total = own + slope * (in_window - squares)
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             quotient = received / total
             sloped = slope * quotient
             across = window_sum(sloped, after, before) - sloped

@@ -22,7 +22,8 @@ aten = torch.ops.aten
 @register_operation(*overloads("avg_pool2d", "avg_pool3d"))
 def average_pool(operation: Operation) -> Family:
     """Average pooling; the divisor of each output is what torch used (padding, ceil_mode,
-    override)."""
+    override).
+    """
     x = operation.args[0]
     two = operation.target is aten.avg_pool2d.default
     axes = 2 if two else 3
@@ -108,7 +109,8 @@ def reduce_axes(operation: Operation) -> Family:
 )
 def interpolate(operation: Operation) -> Family:
     """Linear and cubic interpolation, separable: one matrix an axis, read off the operation
-    itself."""
+    itself.
+    """
     x, sizes, align, *scales = operation.args
     axes = len(sizes)
     scales = [*scales, *[None] * axes][:axes]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..recording import Operation, Value
 from ..rules import Constant, Epsilon, Rule
-from .family import Context, Family, Refused, Share, Sharer
+from .family import Context, Family, OneInput, Refused, Share, Sharer, only
 from .linear import Linear, Term
 from .maps import Dense, LinearMap, Scale
 from .registry import keep_whole, overloads, register_operation
@@ -19,8 +19,7 @@ from .registry import keep_whole, overloads, register_operation
 
 @dataclass(frozen=True, eq=False)
 class Product(Family):
-    """z = a b, both dependent: half of R to each factor, each by Epsilon (AttnLRP, Achtibat et
-    al. 2024)."""
+    """z = a b, both dependent: half of R to each factor, each by Epsilon (AttnLRP)."""
 
     first: Value
     second: Value
@@ -43,8 +42,7 @@ class Product(Family):
         sharers = [half.prepare(rule or Epsilon(), context) for half in halves]
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             one, two = (sharer([received / 2]) for sharer in sharers)
             return Share(
                 [one.messages[0], two.messages[0]],
@@ -56,64 +54,47 @@ class Product(Family):
 
 
 @dataclass(frozen=True, eq=False)
-class Quotient(Family):
+class Quotient(OneInput):
     """All relevance to one factor: the numerator of a quotient, or what a gate lets through."""
 
-    value: Value
     kind: str = field(default="product", kw_only=True)
     default: ClassVar[str] = "all to the signal"
 
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
-
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             return Share([received.sum_to_size(self.value.shape)])
 
         return share
 
 
 @dataclass(frozen=True, eq=False)
-class GatedLinearUnit(Family):
+class GatedLinearUnit(OneInput):
     """glu: a sigmoid(b) of the two halves of x; everything to a."""
 
-    value: Value
     axis: int
     kind: str = field(default="product", kw_only=True)
     default: ClassVar[str] = "all to the signal"
 
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
-
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             return Share([torch.cat([received, torch.zeros_like(received)], self.axis)])
 
         return share
 
 
 @dataclass(frozen=True, eq=False)
-class Softmax(Family):
+class Softmax(OneInput):
     """R_i = x_i (R_i - p_i sum_k R_k), the first-order terms of a softmax (AttnLRP).
 
     What the expansion leaves at its root, R_k (1 - x_k + sum_i p_i x_i), is booked as bias.
     """
 
-    value: Value
     axes: tuple[int]
     kind: str = field(default="softmax", kw_only=True)
     accepts: ClassVar[tuple[str, ...]] = ("Constant",)
     default: ClassVar[str] = "first-order terms"
-
-    @property
-    def sources(self) -> Sequence[Value]:
-        return [self.value]
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         x = context.tensor(self.value)
@@ -122,8 +103,7 @@ class Softmax(Family):
         expected = (p * x).sum(self.axes, keepdim=True)
 
         def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = relevance[0]
-            assert received is not None
+            received = only(relevance)
             if isinstance(rule, Constant):
                 return Share([None], bias=context.sum(received, self.value))
             message = x * (received - p * received.sum(self.axes, keepdim=True))

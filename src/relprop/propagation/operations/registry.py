@@ -57,7 +57,8 @@ def keep_whole(
     when: Callable[[tuple[Any, ...], dict[str, Any]], bool] = lambda args, kwargs: True,
 ) -> Callable[[Handler], Handler]:
     """Register a Python-level function that is recorded as one operation (it would decompose
-    badly)."""
+    badly).
+    """
 
     def register(handler: Handler) -> Handler:
         for function in functions:

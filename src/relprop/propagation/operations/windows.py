@@ -13,7 +13,8 @@ from torch import Tensor
 @dataclass(frozen=True, eq=False)
 class WindowAxis:
     """Along one axis: `index[o, k]` is the input that output o sees at offset k, where
-    `valid[o, k]`."""
+    `valid[o, k]`.
+    """
 
     index: Tensor
     valid: Tensor
