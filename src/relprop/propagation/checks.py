@@ -20,6 +20,9 @@ def check_mode(model: Any) -> None:
         raise InvalidInput(f"the model must be callable, got {type(model).__name__}")
     if not isinstance(model, nn.Module):
         return
+    for name, parameter in (*model.named_parameters(), *model.named_buffers()):
+        if torch.nn.parameter.is_lazy(parameter):
+            raise InvalidInput(f"{name} has no shape yet: run the lazy model once on data first")
     for name, module in model.named_modules():
         if not module.training:
             continue

@@ -107,6 +107,8 @@ def _range(
         return 0.0, 1.0, False, False
     if isinstance(family, Activation):
         return _activation_range(operation, first, numbers)
+    if isinstance(family, Maximum) and family.constant is not None:
+        return (first.low if "maximum" in str(target) else -inf), inf, False, False
     if isinstance(family, (Move, WindowPool, Maximum)) and len({id(f) for f in inputs}) == 1:
         return first.low, first.high, first.bounded, first.scale
     if isinstance(family, Concatenation):
@@ -128,6 +130,8 @@ def _activation_range(
     name = str(operation.target)
     if name.startswith(("aten.hardtanh", "aten.clamp.")):
         low, high = _clamp_limits(operation)
+        if isinstance(low, Tensor) or isinstance(high, Tensor):
+            return -inf, inf, False, False
         ends = min(max(low, first.low), high), max(min(high, first.high), low)
         return *ends, low > -inf and high < inf, False
     if name.startswith("aten.clamp_min") and numbers:
@@ -142,7 +146,7 @@ def _activation_range(
     return -inf, inf, False, False
 
 
-def _clamp_limits(operation: Operation) -> tuple[float, float]:
+def _clamp_limits(operation: Operation) -> tuple[float | Tensor, float | Tensor]:
     hardtanh = str(operation.target).startswith("aten.hardtanh")
     names = ("min_val", "max_val") if hardtanh else ("min", "max")
     defaults = (-1.0, 1.0) if hardtanh else (None, None)

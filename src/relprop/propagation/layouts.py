@@ -17,6 +17,7 @@ from .operations.maps import ONES, Scale
 from .operations.movement import Concatenation, Move
 from .operations.normalisation import Spread, Standardisation
 from .operations.product import Product, Quotient, Softmax
+from .operations.windows import gather, valid
 from .recording import Operation, Recording, Value
 
 
@@ -143,17 +144,19 @@ def _moved_ids(operation: Operation, family: Family, layouts: list[Layout]) -> l
             ids = _require(operation, ids, axis)
         return [ids.reshape(output.shape)]
     if isinstance(family, (Softmax, Standardisation)):
+        ids = ids_of(first)
+        ids = ids.reshape(family.grouped) if isinstance(family, Standardisation) else ids
         for axis in family.axes:
-            _require(operation, ids_of(first), axis)
+            _require(operation, ids, axis)
     if isinstance(family, Product) and family.is_matrix:
         rows = _require(operation, ids_of(family.first), -1)
         columns = _require(operation, ids_of(family.second), -2)
         return [_agreed(operation, rows.expand(output.shape), columns.expand(output.shape))]
     if isinstance(family, WindowPool):
-        ids = ids_of(first)
-        for axis in range(first.ndim - len(family.axes), first.ndim):
-            ids = ids.narrow(axis, 0, 1)
-        return [ids.expand(output.shape)]
+        windows, real = gather(ids_of(first), family.axes), valid(family.axes, torch.device("cpu"))
+        inner = tuple(range(windows.ndim - 2 * len(family.axes) + 1, windows.ndim, 2))
+        low = torch.where(real, windows, layouts[first.index].samples).amin(inner)
+        return [_agreed(operation, low, torch.where(real, windows, -1).amax(inner))]
     same = next((v for v in operation.inputs() if v.shape == output.shape), None)
     return [None if same is None else ids_of(same)]
 

@@ -15,14 +15,13 @@ from torch.utils import _pytree as pytree
 from ..errors import InvalidInput, InvalidRule, RelpropWarning, UnknownName
 from ..result import Explanation
 from .checks import check_batch
-from .operations.follow import Follow
 from .operations.movement import Move
 from .operations.registry import HANDLERS, overloads
 from .plan import Plan, make_plan
 from .presets import Preset, as_preset
 from .recording import Operation, Recording, Value, replace_leaves
 from .rules import BIAS_MODES, Rule
-from .targets import choose_start
+from .targets import choose_start, predicted
 from .walk import Walked, walk
 
 ENDINGS = set(
@@ -81,6 +80,8 @@ def explain_recording(
     check_layers(options.layers, recording)
     check_batch(recording.tensor(recording.output_value), recording.input_tensors)
     left_out, output = ending(recording)
+    if target is None:
+        target = predicted(recording.tensor(recording.output_value), options.class_axis)
     start = choose_start(output.detach(), target, options.class_axis)
     plan, preset = plan_recording(recording, options)
     relevance = [weights * output for weights in start.weights]
@@ -114,11 +115,7 @@ def ending(recording: Recording) -> tuple[Operation | None, Tensor]:
         handler = HANDLERS.get(operation.target)
         family = handler(operation) if handler is not None else None
         inputs = list(operation.inputs())
-        if (
-            not isinstance(family, (Move, Follow))
-            or len(inputs) != 1
-            or len(operation.outputs) != 1
-        ):
+        if not (isinstance(family, Move) and family.keeps_order):
             operation = None
             break
         moves.append(operation)

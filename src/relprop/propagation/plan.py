@@ -218,10 +218,7 @@ class _Planner:
         if operation.index in self.zone and family.flattens:
             return Flat()
         rule = self.preset.rule_for(site)
-        accepted = rule is not None and any(
-            c.__name__ in family.accepts for c in type(rule).__mro__
-        )
-        if accepted:
+        if rule is not None and family.takes(rule):
             return rule
         return self.default if isinstance(family, Linear) else None
 

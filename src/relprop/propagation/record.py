@@ -61,7 +61,7 @@ def run(
         module_outputs=recorder.runs,
         structure=(flat, structure),
         input_tensors=tensors,
-        notes=tuple(f"the model read a value: {read}" for read in recorder.reads),
+        notes=(*(f"the model read a value: {read}" for read in recorder.reads), *recorder.notes),
         preprocessing=getattr(model, "preprocessing", None),
         module_names=tuple(names.values()),
     )
@@ -120,7 +120,7 @@ def _execute(
             return call(model, *copies)
     except RelpropError:
         raise
-    except (RuntimeError, TypeError, ValueError, IndexError, KeyError) as error:
+    except Exception as error:
         shapes = ", ".join(str(tuple(copy.shape)) for copy in copies)
         where = f" in module {recorder.module!r}" if recorder.module else ""
         raise InvalidInput(
@@ -143,6 +143,7 @@ def _start_again(recorder: Recorder, copies: list[Tensor], *, functional: bool) 
     recorder.modules.clear()
     recorder.runs.clear()
     recorder.reads.clear()
+    recorder.notes.clear()
     recorder.suspended = False
     del recorder.values[len(copies) :]
     recorder.known = {id(copy): recorder.known[id(copy)] for copy in copies}

@@ -58,6 +58,7 @@ class Recorder(TorchDispatchMode):
         self.modules: list[str] = []
         self.runs: dict[str, list[Value]] = {}
         self.reads: list[str] = []
+        self.notes: list[str] = []
         self.overwritten: dict[int, tuple[Tensor, Tensor]] = {}
         self.suspended = False
         self.probed: Tensor | None = None
@@ -121,6 +122,8 @@ class Recorder(TorchDispatchMode):
     def _refuse_dropout(self, func: Any, args: Any, depends: bool) -> None:
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return
+        if not depends:
+            self.notes.append(f"{func} in {self.module or 'the model'} draws random numbers")
         in_use = not (func in RANDOMISED and args[4:5] in ((), (False,)))
         if in_use and (depends or "bernoulli" in str(func)):
             raise InvalidInput(
@@ -159,6 +162,8 @@ class Recorder(TorchDispatchMode):
     def _value_of(self, leaf: Any, continuous: bool) -> Any:
         """The value of a tracked tensor; integers and masks among floats are constants."""
         value = self.known.get(id(leaf)) if isinstance(leaf, Tensor) else None
+        if id(leaf) in self.overwritten and value is None:
+            return leaf.detach().clone()  # as it is now: it will be put back
         if value is None or (continuous and not is_continuous(value.dtype)):
             return leaf
         return value

@@ -58,6 +58,14 @@ def choose_start(output: Tensor, target: Target, class_axis: int = -1) -> Start:
     return Start([_one_hot(output, classes, class_axis)], classes, True)
 
 
+def predicted(output: Tensor, class_axis: int = -1) -> Tensor:
+    """`[N]`: the class with the largest output; 0 where there is a single output."""
+    _classes(output, class_axis)
+    if output.ndim == 1:
+        return torch.zeros(output.shape[0], dtype=torch.long, device=output.device)
+    return output.argmax(class_axis).reshape(output.shape[0])
+
+
 def weights_of(target: Target) -> Tensor | None:
     """The target as float weights, if it is that."""
     if isinstance(target, np.ndarray):
@@ -88,10 +96,6 @@ def part_of(target: Target, chosen: slice, samples: int) -> Target:
 def _class_per_sample(output: Tensor, target: Target, class_axis: int) -> Tensor:
     number = _classes(output, class_axis)
     samples = output.shape[0]
-    if target is None:
-        if output.ndim == 1:
-            return torch.zeros(samples, dtype=torch.long, device=output.device)
-        return output.argmax(class_axis).reshape(samples)
     if isinstance(target, bool):
         raise InvalidTarget(f"target {target} is a bool; possible are: {WAYS}")
     if hasattr(target, "__index__") and not isinstance(target, Tensor):

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import InvalidInput
 from .layout import Layout
 from .layouts import find_layouts
-from .ledger import Ledger, Row
+from .ledger import COLUMNS, Ledger, Row
 from .operations.family import Context, Share
 from .plan import Plan, Step
 from .recording import Recording, Value, is_continuous
@@ -182,12 +182,13 @@ def walk(
 
 
 def _check_finite(ledger: Ledger) -> None:
-    if bool(torch.isfinite(ledger.arrived).all()):
+    totals = torch.stack([figures.detach() for figures in ledger.totals().values()])
+    if bool(torch.isfinite(totals).all()):
         return
     for row in ledger:
-        if not bool(torch.isfinite(row.passed).all()):
+        if not all(bool(torch.isfinite(getattr(row, name)).all()) for name in COLUMNS):
             raise InvalidInput(
                 f"relevance became NaN or infinite in {row.operation} in "
-                f"{row.module or 'the model'} under "
-                f"{row.rule}; a larger epsilon, or Epsilon(relative=True), keeps it finite"
+                f"{row.module or 'the model'} under {row.rule}; a larger epsilon, or inputs and "
+                "weights of ordinary size, keep it finite"
             )

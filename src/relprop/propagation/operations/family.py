@@ -94,6 +94,10 @@ class Family:
     default: ClassVar[str] = ""
     flattens: ClassVar[bool] = False
 
+    def takes(self, rule: Rule) -> bool:
+        """Whether a preset's rule can be used here; others leave the family's own."""
+        return any(parent.__name__ in self.accepts for parent in type(rule).__mro__)
+
     @property
     def sources(self) -> Sequence[Value]:
         """The values that messages go to."""

@@ -85,7 +85,7 @@ def divide(operation: Operation) -> Family:
     if isinstance(denominator, Tensor):
         inverse = denominator.double().reciprocal()
     else:
-        inverse = torch.tensor(1 / denominator, dtype=torch.float64)
+        inverse = torch.tensor(float(denominator), dtype=torch.float64).reciprocal()
     return Linear([Term(numerator, scaling(inverse, numerator))], kind="product")
 
 

@@ -32,18 +32,10 @@ class Linear(Family):
     terms: Sequence[Term]
     constant: Tensor | None = None
     kind: str = field(default="dense", kw_only=True)
-    accepts: ClassVar[tuple[str, ...]] = (
-        "Epsilon",
-        "AlphaBeta",
-        "ZPlus",
-        "Gamma",
-        "Flat",
-        "WSquare",
-        "Box",
-        "Magnitude",
-        "Pass",
-    )
     flattens: ClassVar[bool] = True
+
+    def takes(self, rule: Rule) -> bool:
+        return isinstance(rule, Pass) or type(rule).flows is not Rule.flows
 
     @property
     def sources(self) -> Sequence[Value]:
@@ -165,7 +157,11 @@ class _Stream:
             sign = torch.where(denominator >= 0, 1.0, -1.0).to(denominator.dtype)
             self.stabiliser = sign * flow.stabiliser
             self.full = denominator + self.stabiliser
-        self.empty = (denominator == 0) if flow.guard else None
+        self.empty: Tensor | None = None
+        if flow.guard:
+            self.empty = denominator == 0
+        elif isinstance(flow.stabiliser, Tensor):
+            self.empty = self.full == 0  # relative to a layer that is zero throughout
         if self.empty is not None:
             self.full = torch.where(self.empty, torch.inf, self.full)  # a quotient of 0 there
         self.spreads = rule.bias == "distribute" and flow.bias is not None
