@@ -147,7 +147,11 @@ def _in_batches(
 
 
 def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:
-    return (layers,) if isinstance(layers, str) else tuple(layers)
+    if isinstance(layers, str):
+        return (layers,)
+    if not isinstance(layers, (tuple, list)) or not all(isinstance(name, str) for name in layers):
+        raise InvalidInput(f"layers must be a list of module names, got {layers!r}")
+    return tuple(layers)
 
 
 def _network(model: Any) -> Callable[..., Any]:

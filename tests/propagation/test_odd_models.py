@@ -139,3 +139,152 @@ def test_volumes_have_heatmaps_with_their_depth():
     model = nn.Sequential(nn.Conv3d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)).double()
     found = relprop.explain(model, torch.randn(2, 2, 4, 4, 4).double())
     assert found.heatmap().shape == (2, 4, 4, 4)
+
+
+def padded_softmax(x):
+    return F.pad(dense(x).softmax(1), (1, 0))
+
+
+def softmax_over_another_axis(x):
+    return torch.stack([dense(x), 3 * dense(x).flip(1)], 2).softmax(2)[:, :, 0]
+
+
+@pytest.mark.parametrize("model", [padded_softmax, softmax_over_another_axis])
+def test_the_predicted_class_is_the_models(model):
+    x = torch.randn(6, 4).double()
+    assert torch.equal(relprop.explain(model, x).target, model(x).argmax(1))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: torch.minimum(F.relu(y), torch.tensor(-1.0).double()),
+        lambda y: y.clamp(torch.full((4,), -2.0).double(), torch.full((4,), -0.5).double()),
+    ],
+    ids=["minimum", "bounds that are tensors"],
+)
+def test_values_bounded_by_tensors_may_be_negative(function):
+    head, x = nn.Linear(4, 2).double().requires_grad_(False), torch.randn(3, 4).double()
+    preset = relprop.Preset([(relprop.where(kind="dense"), relprop.AlphaBeta(2, -1))])
+    found = relprop.explain(lambda x: head(function(x)), x, 0, rules=preset)
+    alone = relprop.explain(head, function(x), 0, rules=relprop.AlphaBeta(2, -1))
+    row = next(r for r in found.ledger if "addmm" in r.operation)
+    assert torch.allclose(row.passed, alone.relevance.sum(1), atol=1e-9)
+
+
+def test_windows_over_several_samples():
+    x = torch.randn(2, 4).double()
+
+    def pooled(x, kernel, stride):
+        return F.max_pool1d(x.flatten()[None, None], kernel, stride).reshape(2, -1)
+
+    found = relprop.explain(lambda x: pooled(x, 2, 2), x, 0, rules=PLAIN)
+    assert torch.equal(found.relevance.sum(1), found.output[:, 0])
+    with pytest.raises(InvalidInput, match="mixes the samples"):
+        relprop.explain(lambda x: pooled(x, 3, 1), x, 0)
+
+
+def test_group_norm_where_samples_do_not_lead():
+    x = torch.randn(2, 8).double()
+    norm = nn.GroupNorm(4, 16).double()
+    found = relprop.explain(lambda x: norm(x.reshape(1, 16, 1)).reshape(2, 8), x, 0)
+    assert found.conservation_gap.max() <= 1e-12
+
+
+class Own(relprop.Rule):
+    """A rule of somebody else's."""
+
+    def flows(self, operation):
+        return relprop.Flat().flows(operation)
+
+
+def test_a_rule_of_ones_own_is_used():
+    x = torch.randn(3, 4).double()
+    own, flat = (relprop.explain(dense, x, 0, rules=rule) for rule in (Own(), relprop.Flat()))
+    assert torch.equal(own.relevance, flat.relevance)
+
+
+class Counter(nn.Module):
+    """Counts its calls in a buffer and uses the count, twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()).double())
+
+    def forward(self, x):
+        self.calls += 1
+        first = dense(x) * self.calls
+        self.calls += 1
+        return first * self.calls
+
+
+def test_counters_count_as_they_were_when_they_were_used():
+    model, x = Counter(), torch.randn(3, 4).double()
+    found = relprop.explain(model, x, 0, rules=PLAIN)
+    assert difference(found.relevance, 2 * x * dense.weight[0]) <= 1e-12
+    assert model.calls == 0
+
+
+class Shrinking(nn.Module):
+    """Writes its own weight while it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 3).double()
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.head.weight.copy_(self.head.weight * 0.5)
+        return self.head(x)
+
+
+def test_a_weight_that_the_model_writes_is_put_back():
+    model, x = Shrinking(), torch.randn(3, 4).double()
+    before = model.head.weight.detach().clone()
+    found = relprop.explain(model, x, 0, rules=PLAIN)
+    assert torch.equal(model.head.weight, before)
+    assert difference(found.relevance, 0.5 * x * before[0]) <= 1e-12
+
+
+def test_a_blank_sample_has_no_relevance():
+    """Epsilon relative to a layer that is zero throughout."""
+    x = torch.cat([torch.randn(2, 4), torch.zeros(1, 4)]).double()
+    found = relprop.explain(dense, x, 0, rules=relprop.Epsilon(relative=True))
+    assert torch.equal(found.relevance[2], torch.zeros(4).double())
+    assert found.relevance[:2].abs().min() > 0
+
+
+def test_numbers_beyond_the_range_are_an_error():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    with pytest.raises(InvalidInput, match="NaN or infinite"):
+        relprop.explain(model, torch.randn(2, 4) * 1e25, 0, rules="alpha2beta1")
+
+
+def test_lazy_modules_are_refused_before_they_run():
+    with pytest.raises(InvalidInput, match="no shape yet"):
+        relprop.explain(nn.LazyLinear(3).eval(), torch.randn(2, 4), 0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: relprop.where(kind=5),
+        lambda: relprop.where(module=5),
+        lambda: relprop.where(first="yes"),
+        lambda: relprop.where(depth=0.5),
+        lambda: relprop.Preset(None),
+        lambda: relprop.Box("a", "b"),
+        lambda: relprop.Box([1, 2], [3, 4, 5]),
+        lambda: relprop.Gamma(10**400),
+        lambda: relprop.Epsilon(relative="no"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(make):
+    with pytest.raises(relprop.errors.InvalidRule):
+        make()
+
+
+@pytest.mark.parametrize("target", [1.0, {"a": [True]}, ["a", 1.0], [[1.0, 2.0], [3.0]]])
+def test_targets_of_the_wrong_kind(target):
+    with pytest.raises(relprop.errors.InvalidTarget):
+        relprop.explain(dense, torch.randn(2, 4).double(), target)

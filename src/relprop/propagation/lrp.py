@@ -103,7 +103,9 @@ def explain_recording(
             f"{left_out.name} at the end of the model is left out: relevance starts at its input",
         )
     _warn_absorbed(walked)
-    return _result(recording, walked, start.single, output, start.target, preset.name, notes)
+    return _result(
+        recording, walked, start.single, output.clone(), start.target, preset.name, notes
+    )
 
 
 def ending(recording: Recording) -> tuple[Operation | None, Tensor]:

@@ -59,13 +59,28 @@ def where(
     `depth`: from 0 (first) to 1 (last), counted in dense layers and convolutions. Raises
     UnknownName, InvalidRule.
     """
+    if kind is not None and not isinstance(kind, (str, tuple, list)):
+        raise InvalidRule(
+            f"where: kind must be one of {', '.join(KINDS)}, or several, got {kind!r}"
+        )
     kinds = (kind,) if isinstance(kind, str) else None if kind is None else tuple(kind)
+    if module is not None and not isinstance(module, str):
+        raise InvalidRule(f"where: module must be a pattern such as 'features.1*', got {module!r}")
+    for given, flag in (("first", first), ("last", last)):
+        if flag is not None and not isinstance(flag, bool):
+            raise InvalidRule(f"where: {given} must be True or False, got {flag!r}")
     for name in kinds or ():
         if name not in KINDS:
             raise UnknownName("kind of operation", name, KINDS)
-    if depth is not None and not (len(depth) == 2 and 0 <= depth[0] <= depth[1] <= 1):
+    if depth is not None and not _is_interval(depth):
         raise InvalidRule(f"where: depth must be (low, high) within 0..1, got {depth}")
     return Where(kinds, module, first, last, None if depth is None else (depth[0], depth[1]))
+
+
+def _is_interval(depth: object) -> bool:
+    pair = isinstance(depth, (tuple, list)) and len(depth) == 2
+    numbers = pair and all(isinstance(end, (int, float)) for end in depth)  # type: ignore[attr-defined]
+    return numbers and 0 <= depth[0] <= depth[1] <= 1  # type: ignore[index]
 
 
 class Preset:
@@ -78,6 +93,10 @@ class Preset:
     def __init__(
         self, entries: Iterable[tuple[Where, Rule]], *, name: str = "custom", description: str = ""
     ) -> None:
+        if not isinstance(entries, Iterable):
+            raise InvalidRule(
+                f"preset {name!r}: give a list of (where(...), rule), got {entries!r}"
+            )
         self.entries = tuple(entries)
         self.name, self.description = name, description
         for entry in self.entries:

@@ -40,6 +40,10 @@ def _pure_form(func: Any) -> Any:
     return next(iter(overloads(f"{name[:-1]}.{func._overloadname}")), None)
 
 
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
 class Recorder(TorchDispatchMode):
     """The dispatch mode: notes operations on tracked tensors, by the identity of the tensors."""
 
@@ -60,6 +64,7 @@ class Recorder(TorchDispatchMode):
         self.reads: list[str] = []
         self.notes: list[str] = []
         self.overwritten: dict[int, tuple[Tensor, Tensor]] = {}
+        self.overwritten_at: set[int] = set()
         self.suspended = False
         self.probed: Tensor | None = None
         self.probing = False
@@ -162,7 +167,7 @@ class Recorder(TorchDispatchMode):
     def _value_of(self, leaf: Any, continuous: bool) -> Any:
         """The value of a tracked tensor; integers and masks among floats are constants."""
         value = self.known.get(id(leaf)) if isinstance(leaf, Tensor) else None
-        if id(leaf) in self.overwritten and value is None:
+        if value is None and isinstance(leaf, Tensor) and _storage(leaf) in self.overwritten_at:
             return leaf.detach().clone()  # as it is now: it will be put back
         if value is None or (continuous and not is_continuous(value.dtype)):
             return leaf
@@ -182,6 +187,7 @@ class Recorder(TorchDispatchMode):
                 return self._change(func, target, args, kwargs)
             if not self.suspended and id(target) not in self.overwritten:
                 self.overwritten[id(target)] = (target, target.detach().clone())
+                self.overwritten_at.add(_storage(target))
         dependent = any(isinstance(a, Tensor) and id(a) in self.known for a in args[1:])
         if dependent and not self.suspended and written and written[0] is args[0]:
             return self._fill(func, args[0], args)
@@ -189,13 +195,8 @@ class Recorder(TorchDispatchMode):
 
     def _is_shared(self, target: Tensor) -> bool:
         """Whether another recorded value lies in the same memory."""
-        storage = target.untyped_storage().data_ptr()
-        return any(
-            value is not None
-            and value is not target
-            and value.untyped_storage().data_ptr() == storage
-            for value in self.values
-        )
+        others = (v for v in self.values if v is not None and v is not target)
+        return any(_storage(value) == _storage(target) for value in others)
 
     def _change(self, func: Any, target: Tensor, args: Any, kwargs: dict[str, Any]) -> Any:
         """A mutation of a recorded value: noted in its pure form, or refused."""
@@ -239,8 +240,9 @@ class Recorder(TorchDispatchMode):
 
     def restore(self) -> None:
         """Put back what the model wrote into its own tensors."""
-        for tensor, before in self.overwritten.values():
-            tensor.copy_(before)
+        with torch.no_grad():
+            for tensor, before in self.overwritten.values():
+                tensor.copy_(before)
 
 
 class WholeFunctions(TorchFunctionMode):

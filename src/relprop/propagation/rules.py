@@ -11,6 +11,7 @@ parts of x with parts of w), the denominator that it sums to, and the share of R
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -241,8 +242,11 @@ def check_parameters(rule: Rule) -> None:
         number = getattr(rule, parameter)
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise InvalidRule(f"{name}: {parameter} must be a number, got {number!r}")
-        if not (math.isfinite(number) and low <= number <= high):
+        if not (low <= number <= high and abs(number) < sys.float_info.max):
             raise InvalidRule(f"{name}: {parameter} must be in [{low}, {high}], got {number}")
+    for parameter in ("relative", "redistribute"):
+        if not isinstance(getattr(rule, parameter, False), bool):
+            raise InvalidRule(f"{name}: {parameter} must be True or False")
     if isinstance(rule, AlphaBeta) and abs(rule.alpha + rule.beta - 1) > 1e-9:
         raise InvalidRule(f"{name}: alpha + beta must be 1, got {rule.alpha} + {rule.beta}")
     if isinstance(rule, Box):
@@ -258,9 +262,16 @@ def _check_bounds(rule: Box) -> None:
         )
     if rule.low is None:
         return
-    low, high = torch.as_tensor(rule.low), torch.as_tensor(rule.high)
-    if not bool((low <= high).all()):
-        raise InvalidRule(f"Box: low must not exceed high, got low={rule.low}, high={rule.high}")
+    try:
+        low, high = torch.as_tensor(rule.low), torch.as_tensor(rule.high)
+        valid = bool((low <= high).all()) and bool(torch.isfinite(high - low).all())
+    except (TypeError, ValueError, RuntimeError):
+        valid = False
+    if not valid:
+        raise InvalidRule(
+            "Box: low and high must be finite numbers, or one for each channel, with low at most "
+            f"high; got low={rule.low}, high={rule.high}"
+        )
 
 
 def _takes_all(side: Flow, other: Flow) -> Flow:

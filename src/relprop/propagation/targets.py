@@ -35,6 +35,17 @@ class Start:
 
 def choose_start(output: Tensor, target: Target, class_axis: int = -1) -> Start:
     """Where relevance starts. Raises InvalidTarget with what was given and what is possible."""
+    try:
+        return _start(output, target, class_axis)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InvalidTarget):
+            raise
+        raise InvalidTarget(f"target {target!r} is not understood; possible are: {WAYS}") from error
+
+
+def _start(output: Tensor, target: Target, class_axis: int) -> Start:
+    if isinstance(target, float):
+        raise InvalidTarget(f"target {target} is a single float; a class is an integer: {WAYS}")
     if isinstance(target, np.ndarray):
         target = torch.from_numpy(target)
     if isinstance(target, str):
@@ -126,6 +137,8 @@ def _classes(output: Tensor, class_axis: int) -> int:
     """The number of classes; an error where there are axes besides samples and classes."""
     if output.ndim == 1:
         return 1
+    if not isinstance(class_axis, int):
+        raise InvalidTarget(f"class_axis must be an integer, got {class_axis!r}")
     if not -output.ndim <= class_axis < output.ndim or class_axis % output.ndim == 0:
         raise InvalidTarget(
             f"class_axis={class_axis} does not fit an output of shape {tuple(output.shape)}"
@@ -157,7 +170,8 @@ def _groups(
     number = _classes(output, class_axis)
     weights = []
     for name, members in groups.items():
-        if not members or not all(isinstance(m, int) and 0 <= m < number for m in members):
+        whole = all(isinstance(m, int) and not isinstance(m, bool) for m in members)
+        if not members or not whole or not all(0 <= m < number for m in members):
             raise InvalidTarget(
                 f"group {name!r}: {members!r} must be a list of classes, each in 0..{number - 1}"
             )
