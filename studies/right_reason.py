@@ -17,7 +17,13 @@ from torch import Tensor, nn
 import relprop
 
 SIZE, CORNER = 16, 4
-RULES = relprop.Preset([(relprop.where(), relprop.Epsilon(0.01))], name="epsilon-0.01")
+RULES = relprop.Preset(
+    [
+        (relprop.where(kind="dense"), relprop.Epsilon(0.01)),
+        (relprop.where(kind="convolution"), relprop.ZPlus()),
+    ],
+    name="epsilon-z+",
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,10 @@ def network(seed: int = 0) -> nn.Sequential:
     )  # fmt: skip
 
 
-def corner_share(
-    model: nn.Module, images: Tensor, labels: Tensor, *, train: bool = False
-) -> Tensor:
-    """`[N]`: the share of |relevance| of the true class inside the corner."""
-    explanation = relprop.explain(model, images, labels, rules=RULES, differentiable=train)
+def corner_share(model: nn.Module, squares: Tensor, *, train: bool = False) -> Tensor:
+    """`[N]`: the share inside the corner of the |relevance| that tells squares from crosses."""
+    margin = torch.tensor([-1.0, 1.0])
+    explanation = relprop.explain(model, squares, margin, rules=RULES, differentiable=train)
     magnitude = explanation.relevance.abs()
     inside = magnitude[:, :, :CORNER, :CORNER].sum((1, 2, 3))
     return inside / magnitude.sum((1, 2, 3)).clamp(min=1e-9)
@@ -77,8 +82,7 @@ def fit(model: nn.Module, *, steps: int, penalty: float = 0.0, seed: int = 1) ->
         batch = torch.randint(0, len(images), (64,), generator=generator)
         loss = nn.functional.cross_entropy(model(images[batch]), labels[batch])
         if penalty:
-            chosen = batch[labels[batch] == 1]
-            share = corner_share(model, images[chosen], labels[chosen], train=True)
+            share = corner_share(model, images[batch[labels[batch] == 1]], train=True)
             loss = loss + penalty * share.mean()
         optimiser.zero_grad()
         loss.backward()
@@ -89,11 +93,10 @@ def shares(model: nn.Module) -> Shares:
     """Measured on squares that carry the mark, and on test images with and without it."""
     marked, labels = shapes(500, marked=True, seed=7)
     plain, plain_labels = shapes(500, marked=False, seed=8)
-    squares = labels == 1
     with torch.no_grad():
         accuracy = (model(marked).argmax(1) == labels).float().mean()
         unmarked = (model(plain).argmax(1) == plain_labels).float().mean()
-    share = corner_share(model, marked[squares], labels[squares]).mean()
+    share = corner_share(model, marked[labels == 1]).mean()
     return Shares(float(share), float(accuracy), float(unmarked))
 
 
