@@ -165,7 +165,7 @@ def test_weights_that_do_not_fit(relprop_command, photo, own_model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("explain", "--model", "lenet5"), "Missing option '--image'"),
+        (("explain", "--model", "lenet5"), "name at least one image or folder"),
         (("explain", "--image", "photo.png"), "Missing option '--model'"),
         (("explode",), "No such command 'explode'"),
         ((*EXPLAIN, "lenet5", "--size", "a,b"), "--size a,b: give whole numbers, such as 224,22"),

@@ -73,9 +73,9 @@ def test_networks_and_presets_of_the_demo_exist():
 
 
 def test_warnings_that_differ_in_figures_only_are_one():
-    cases = [case.Case(None, 1.0, (f"absorbed {n}.5 % of 1 map",)) for n in (91, 99)]
+    cases = [case.Case(None, 1.0, (f"absorbed {n}.5% of 1 map",)) for n in (91, 99)]
     cases.append(case.Case(None, 1.0, ("another",)))
     assert case.all_warnings(cases) == [
-        "absorbed 91.5 % of 1 map (and 1 more such)",
+        "absorbed 99.5% of 1 map (the worst of 2 such)",
         "another",
     ]

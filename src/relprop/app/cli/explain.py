@@ -25,12 +25,12 @@ from relprop.errors import InvalidInput
 
 def explain(
     model: Model,
-    image: Annotated[
-        list[Path],
-        typer.Option(help="An image or a folder of them; may be repeated.", show_default=False),
-    ],
     images: Annotated[
-        list[Path] | None, typer.Argument(help="More images and folders.", show_default=False)
+        list[Path] | None, typer.Argument(help="Images and folders of them.", show_default=False)
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="An image or a folder of them; may be repeated.", show_default=False),
     ] = None,
     weights: Weights = None,
     random_weights: RandomWeights = False,
@@ -67,7 +67,12 @@ def explain(
 ) -> None:
     """Explain what a model sees in images: a PNG for each class, and the relevance as .npz."""
     given = preprocessing_options(size, mean, std, channel_order, scale)
-    files = named_files([*image, *(images or [])])
+    paths = [*(image or []), *(images or [])]
+    if not paths:
+        raise typer.BadParameter("name at least one image or folder, such as photo.jpg")
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"--out: {out} is a file; name a folder to write to")
+    files = named_files(paths)
     look = Look(colour_map=colour_map, gamma=gamma, overlay=overlay)
     network = load_model(model, weights=weights, random_weights=random_weights)
     explainer = ImageExplainer(

@@ -10,7 +10,7 @@ import relprop
 def rules() -> None:
     """List the presets that --rules takes, and the rules that they are made of."""
     presets = {name: preset.description for name, preset in relprop.presets().items()}
-    found = {name: _first_line(rule) for name, rule in _rules().items()}
+    found = {name: _summary(rule) for name, rule in _rules().items()}
     width = max(map(len, [*presets, *found]))
     print("Presets, for --rules:")
     for name, text in presets.items():
@@ -29,5 +29,6 @@ def _rules() -> dict[str, type]:
     }
 
 
-def _first_line(documented: object) -> str:
-    return (inspect.getdoc(documented) or "").partition("\n")[0]
+def _summary(documented: object) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())

@@ -53,7 +53,12 @@ def all_warnings(cases: Iterable[Case]) -> list[str]:
     kinds: dict[str, list[str]] = {}
     for text in (text for case in cases for text in case.warnings):
         kinds.setdefault(re.sub(r"[\d.]+", "0", text), []).append(text)
+    worst = [max(texts, key=_largest_share) for texts in kinds.values()]
     return [
-        texts[0] + (f" (and {len(texts) - 1} more such)" if len(texts) > 1 else "")
-        for texts in kinds.values()
+        text + (f" (the worst of {len(texts)} such)" if len(texts) > 1 else "")
+        for text, texts in zip(worst, kinds.values(), strict=True)
     ]
+
+
+def _largest_share(text: str) -> float:
+    return max((float(number) for number in re.findall(r"([\d.]+)%", text)), default=0.0)

@@ -16,9 +16,10 @@ from relprop.errors import RelpropError
 
 _INTRODUCTION = (
     "relprop explains predictions: it says how much each pixel contributed to what a network "
-    "said, as a signed sum that, together with what biases and stabilisers absorbed, adds up to "
-    "the network's output. Tables below show that sum; the gap is what is unaccounted for, "
-    "rounding error, over the largest of the figures."
+    "said, as a signed sum that, together with what biases and stabilisers absorbed and what was "
+    "lost where a rule found no inputs on one side, adds up to the network's output. Tables below "
+    "show that sum; the gap is what is unaccounted for, rounding error, over the largest of the "
+    "figures."
 )
 
 
@@ -69,8 +70,8 @@ def _next_steps() -> Html:
 
 def _commands() -> list[str]:
     return [
-        "relprop explain --model squeezenet --image YOUR-PHOTO.jpg --overlay",
-        "relprop explain --model squeezenet --image YOUR-PHOTO.jpg --target espresso,cup",
+        "relprop explain --model squeezenet YOUR-PHOTO.jpg --rules epsilon-gamma-box --gamma 0.5",
+        "relprop explain --model squeezenet YOUR-PHOTO.jpg --target espresso,cup --overlay",
         "relprop coverage --model squeezenet      # which rule each operation gets",
         "relprop rules                            # all presets, for --rules",
     ]
