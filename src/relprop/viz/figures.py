@@ -56,7 +56,8 @@ def montage_figure(
     _check_labels("row", row_labels, samples)
     _check_labels("column", column_labels, classes)
     columns = classes + first
-    figure = new_figure(1.3 * columns + 1.2, 1.3 * samples + 0.3)
+    margin = 0.09 * max(map(len, row_labels), default=0)
+    figure = new_figure(1.3 * columns + 1.2 + margin, max(1.3 * samples + 0.3, 2.0))
     axes = figure.subplots(samples, columns, squeeze=False)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -180,4 +181,4 @@ def _colour_bar(figure: Figure, axes: Any, colour_map: str) -> None:
 
     table = ListedColormap(_unit(np.linspace(-1, 1, 255), colour_map))
     bar = figure.colorbar(ScalarMappable(Normalize(-1, 1), table), ax=axes, pad=0.02)
-    bar.set_label("relevance over its largest magnitude")
+    bar.set_label("relevance, scaled")
