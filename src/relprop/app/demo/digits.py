@@ -69,7 +69,7 @@ def explain_digits(out: Path) -> Html:
         "Handwritten digits",
         paragraph(_INTRODUCTION),
         paragraph(f"Preset {PRESET}: {relprop.presets()[PRESET].description}. {spent}."),
-        items(all_warnings([case])),
+        *([items(all_warnings([case]))] if all_warnings([case]) else []),
         figure(pictures[0], _EACH, wide=True),
         figure(pictures[1], _JOINTLY, wide=True),
         paragraph("Where the output of the predicted class went:"),

@@ -21,6 +21,7 @@ from relprop.data import photograph
 from relprop.viz.pictures import Picture
 
 NETWORKS = {"squeezenet": "SqueezeNet 1.1", "efficientnet-lite0": "EfficientNet-Lite0"}
+LITTLE = 0.1  # of the output: below it a map is of something else
 PHOTOGRAPHS = ("chelsea", "coffee", "camera", "motorcycle", "rocket", "astronaut")
 PRESETS = ("epsilon", "alpha1beta0", "thesis", "epsilon-gamma-box")
 
@@ -163,4 +164,7 @@ def _photograph(seen: Photograph, names: list[str]) -> Iterator[Html]:
 def _caption(preset: str, case: Case) -> str:
     totals = case.explanation.ledger.totals()
     arrived, output = float(totals["passed"][0]), float(totals["received"][0])
-    return f"{preset}: {arrived:.2f} of {output:.2f} arrived"
+    text = f"{preset}: {arrived:.2f} of {output:.2f} arrived"
+    if abs(arrived) < LITTLE * abs(output):
+        text += "; biases took the rest, so the map shows almost nothing of the output"
+    return text
