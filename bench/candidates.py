@@ -6,40 +6,94 @@ looks its plan up, walks and keeps the ledger, and finds its own target.
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 import relprop
-from relprop import models
 
-from . import rival
-
-Step = Callable[[], Any]
+from . import rival_captum, rival_zennit, rivals
+from .goals import GOALS
+from .measure import Step
 
 # Networks with random weights absorb much on the way; their maps are not looked at here.
 warnings.simplefilter("ignore", relprop.errors.RelpropWarning)
 
-RULES: dict[str, Callable[[], Any]] = {
-    "Epsilon": relprop.Epsilon,
-    "ZPlus": relprop.ZPlus,
-    "AlphaBeta(2, -1)": lambda: relprop.AlphaBeta(2, -1),
-    "thesis": lambda: "thesis",
-}
+
+@dataclass(frozen=True)
+class Candidate:
+    """A tool, and the preset of ours that it follows or comes nearest to."""
+
+    tool: str
+    rule: str = ""
+    graph: bool = False  # captured as a CUDA graph
+
+    @property
+    def label(self) -> str:
+        """As it stands in tables: "relprop thesis"."""
+        return f"{self.tool} {self.rule}".strip() + (" as a CUDA graph" if self.graph else "")
 
 
-def model(name: str) -> nn.Module:
-    """A network by its name in `relprop.models`, with random weights, frozen."""
-    return models.load(name, pretrained=False).requires_grad_(False)
+GRADIENT = Candidate("gradient")
+FORWARD = Candidate("forward")
+RECORD = Candidate("record")
 
 
-def images(batch: int, side: int = 224) -> Tensor:
-    """Noise like preprocessed photographs: `[batch, 3, side, side]`, mean 0, deviation 1."""
-    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(1))
+def presets() -> list[str]:
+    """Every preset that ships; those with a goal first."""
+    return [*GOALS, *(name for name in relprop.presets() if name not in GOALS)]
+
+
+def group(rule: str, *, with_rivals: bool) -> list[Candidate]:
+    """Everything that is timed together with one preset, the unit first."""
+    found = [GRADIENT, Candidate("relprop", rule)]
+    if with_rivals and rivals.has("zennit") and rule in rival_zennit.RULES:
+        found.append(Candidate("zennit", rule))
+    if with_rivals and rivals.has("captum") and rule in rival_captum.RULES:
+        found.append(Candidate("captum", rule))
+    return found
+
+
+def prepare(candidate: Candidate, network: nn.Module, batch: Tensor) -> Step:
+    """The candidate on a network and its inputs; what a tool needs once is built here."""
+    if candidate.tool == "relprop":
+        graph = candidate.graph
+        explainer = relprop.Explainer(network, rules=candidate.rule, cuda_graph=graph)
+        return lambda: explainer(batch)
+    if candidate.tool == "zennit":
+        return rival_zennit.explainer(candidate.rule, network, batch)
+    if candidate.tool == "captum":
+        return rival_captum.explainer(network, batch)
+    if candidate.tool == "record":
+        return lambda: relprop.record(network, batch)
+    if candidate.tool == "forward":
+        return forward(network, batch)
+    return gradient(network, batch)
+
+
+def lazily(candidate: Candidate, network: nn.Module, batch: Tensor) -> Step:
+    """As `prepare`, built at the first call: a tool that refuses a network does so there."""
+    built: list[Step] = []
+
+    def step() -> object:
+        if not built:
+            built.append(prepare(candidate, network, batch))
+        return built[0]()
+
+    return step
+
+
+def forward(network: nn.Module, batch: Tensor) -> Step:
+    """The model alone."""
+
+    def step() -> Tensor:
+        with torch.no_grad():
+            output: Tensor = network(batch)
+        return output
+
+    return step
 
 
 def gradient(network: nn.Module, batch: Tensor) -> Step:
@@ -53,33 +107,3 @@ def gradient(network: nn.Module, batch: Tensor) -> Step:
         return x.grad
 
     return step
-
-
-def ours(rule: str, network: nn.Module, batch: Tensor) -> Step:
-    """An explanation of each sample's predicted class, with an Explainer that is kept."""
-    explainer = relprop.Explainer(network, rules=RULES[rule]())
-    return lambda: explainer(batch)
-
-
-def theirs(rule: str, network: nn.Module, batch: Tensor) -> Step:
-    """The same with zennit, whose hooks stay on a copy of the modules between calls."""
-    weights = {id(weight): weight for weight in network.parameters()}  # shared, not copied
-    return rival.explainer(rule, copy.deepcopy(network, weights), batch)
-
-
-def all_of(network: nn.Module, batch: Tensor, *, with_rival: bool) -> dict[str, Step]:
-    """Every candidate by name, the gradient first."""
-    steps = {"gradient": gradient(network, batch)}
-    for rule in RULES:
-        steps[f"relprop {rule}"] = ours(rule, network, batch)
-        if with_rival:
-            steps[f"zennit {rule}"] = theirs(rule, network, batch)
-    return steps
-
-
-def one_of(name: str, network: nn.Module, batch: Tensor) -> Step:
-    """One candidate by the name that `all_of` gives it."""
-    tool, _, rule = name.partition(" ")
-    if tool == "gradient":
-        return gradient(network, batch)
-    return ours(rule, network, batch) if tool == "relprop" else theirs(rule, network, batch)

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 import relprop
 
-from . import rival
+from . import rival_zennit
+from .store import Row
 
 EPSILON = 1e-12
 
@@ -70,18 +71,18 @@ WAYS: dict[str, tuple[Middle, Middle | None]] = {
 }
 
 
-def table(*, with_rival: bool) -> list[str]:
-    """One line for each way of writing: worst error over the largest relevance, ours and theirs."""
-    lines = ["| how the network is written | relprop | zennit |", "| --- | ---: | ---: |"]
+def rows(*, with_rival: bool) -> list[Row]:
+    """One row for each way of writing: worst error over the largest relevance, ours and theirs."""
+    found: list[Row] = []
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
     for name, (middle, constant) in WAYS.items():
         network = written(middle)
         right = input_times_gradient(written(constant or middle), images)
         explanation = relprop.explain(network, images, rules=relprop.Epsilon(EPSILON))
-        cells = [name, error(explanation.relevance, right)]
-        cells.append(_theirs(network, images, right) if with_rival else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        theirs = _theirs(network, images, right) if with_rival else ""
+        ours = error(explanation.relevance, right)
+        found.append({"what": name, "relprop": ours, "zennit": theirs})
+    return found
 
 
 def written(middle: Middle) -> Written:
@@ -105,6 +106,6 @@ def error(relevance: Tensor, right: Tensor) -> str:
 
 def _theirs(network: Written, images: Tensor, right: Tensor) -> str:
     try:
-        return error(rival.relevance(network, images, epsilon=EPSILON), right)
+        return error(rival_zennit.relevance(network, images, epsilon=EPSILON), right)
     except Exception as failure:  # noqa: BLE001 - whatever it is, it is the result
         return type(failure).__name__
