@@ -163,7 +163,7 @@ def _linear_range(family: Linear, inputs: list[Fact]) -> tuple[float, float, boo
     if family.kind == "pooling" and isinstance(maps[0], Pooled) and first.low >= 0:
         return 0.0, inf, first.bounded, first.scale
     constant = 0.0 if family.constant is None else _number(family.constant)
-    factors = [_number(m.factor) if isinstance(m, Scale) else None for m in maps]
+    factors = [m.number if isinstance(m, Scale) else None for m in maps]
     if constant is None or None in factors:
         return -inf, inf, False, False
     ends = [_scaled(fact, factor or 0.0) for fact, factor in zip(inputs, factors, strict=True)]

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from .operations.family import Family
 from .operations.linear import Linear, Term
-from .operations.maps import WEIGHT, Composed, FunctionMap, LinearMap, Part, Scale
+from .operations.maps import Composed, FunctionMap, LinearMap, Scale
 from .operations.movement import Move
+from .operations.weights import WEIGHT, Part, Weight, Weights
 from .recording import Operation, Value
 from .rules import Pass, Rule
 
@@ -33,6 +34,17 @@ class Reshaped(LinearMap):
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
         return self.inner.transpose(s.reshape(self.inner_shape), part)
+
+    @property
+    def fresh(self) -> bool:  # type: ignore[override]
+        return self.inner.fresh
+
+    @property
+    def held(self) -> Weight | None:  # type: ignore[override]
+        return self.inner.held
+
+    def keeping(self, weights: Weights) -> LinearMap:
+        return replace(self, inner=self.inner.keeping(weights))
 
 
 def fold_scale(
@@ -115,7 +127,7 @@ def _is_bias(family: Linear, layer: Linear, value: Value) -> bool:
     """
     scale, constant = family.terms[0].map, family.constant
     assert isinstance(scale, Scale)
-    if constant is None or scale.factor.ndim > 0 or float(scale.factor) != 1 or constant.ndim == 0:
+    if constant is None or scale.factor.ndim > 0 or scale.number != 1 or constant.ndim == 0:
         return False
     axis = -1 if layer.kind == "dense" else 1 - value.ndim
     others = [size for i, size in enumerate(constant.shape) if i - constant.ndim != axis]

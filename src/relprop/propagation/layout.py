@@ -34,6 +34,13 @@ class Layout:
             return tensor.sum(tuple(range(1, tensor.ndim))) if tensor.ndim > 1 else tensor
         return tensor.reshape(self.samples, -1).sum(1)
 
+    def rms(self, tensor: Tensor) -> Tensor:
+        """`[N]`: the root mean square over each sample's elements."""
+        count = tensor.numel() / self.samples
+        if self.ids is None and tensor.ndim > 1 and tensor.shape[0] == self.samples:
+            return torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim))) / count**0.5
+        return (self.sum(tensor.square()) / count).sqrt()
+
     def spread(self, figures: Tensor, shape: torch.Size) -> Tensor:
         """Figures `[N]` broadcast to a value of this shape."""
         if self.ids is not None:

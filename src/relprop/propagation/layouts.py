@@ -13,10 +13,11 @@ from .operations.choice import Maximum, WindowPool
 from .operations.family import Family, Refused
 from .operations.follow import Follow
 from .operations.linear import Linear
-from .operations.maps import ONES, Scale
+from .operations.maps import Scale
 from .operations.movement import Concatenation, Move
 from .operations.normalisation import Spread, Standardisation
 from .operations.product import Product, Quotient, Softmax
+from .operations.weights import ONES
 from .operations.windows import gather, valid
 from .recording import Operation, Recording, Value
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import InvalidRule, UnsupportedOperation
 from .facts import Fact, common_source, gather_facts
 from .fold import fold_padding, fold_scale
+from .keep import Zeros, values_read
 from .operations.elementwise import Activation, LeftOut
 from .operations.family import Family, Refused
 from .operations.follow import Follow
@@ -25,14 +26,17 @@ from .rules import AlphaBeta, Box, Constant, Epsilon, Flat, Rule, ZPlus
 @dataclass(frozen=True, eq=False)
 class Step:
     """One move of relevance: from the outputs of `operation` to the sources of `family`, by
-    `rule`.
+    `rule`; `folded` operations are part of it.
     """
 
     operation: Operation
     family: Family
     rule: Rule | None
     site: Site
-    folded: tuple[Operation, ...] = ()
+    folded: tuple[Operation, ...]
+    output: Value  # where z is read
+    silent: bool  # whether outputs that are not positive have no relevance
+    reads: frozenset[int]  # the values whose data the step looks at
 
     @property
     def names(self) -> str:
@@ -135,6 +139,7 @@ class _Planner:
         self.consumers = self.recording.consumers()
         self.positions = Positions(self.recording, self.families)
         self.zone = flat_zone(self.recording, self.flat_until)
+        self.zeros = Zeros(self.recording, self.consumers)
         self.stands_for: dict[int, int] = {}
         self.refusals: list[tuple[Operation, str]] = []
 
@@ -172,7 +177,10 @@ class _Planner:
             rule = self._rule(layer, family, site)
         self._check(operation, family, rule, site)
         self.positions.pass_on(operation, family)
-        return Step(operation, family, rule, site, folded)
+        output, silent = self.zeros.read_from(operation, rule)
+        self.zeros.pass_on(operation, family, rule)
+        reads = frozenset(values_read(operation, family, rule, output, silent=silent))
+        return Step(operation, family, rule, site, folded, output, silent, reads)
 
     def _gated(self, family: Product, operation: Operation) -> Family:
         """A gate passes everything to the other factor; an activation written out is an

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,11 @@ class Recording:
         tensor = self.values[value.index]
         assert tensor is not None, f"value {value.index} was freed before its last reader"
         return tensor
+
+    def forget(self, indices: Iterable[int]) -> None:
+        """Free the data of values that nobody will read again."""
+        for index in indices:
+            self.values[index] = None
 
     def producers(self) -> dict[int, Operation]:
         """The operation that made each value, by value index."""

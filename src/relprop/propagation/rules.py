@@ -13,42 +13,53 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidRule
-from .operations.maps import MAGNITUDE, NEGATIVE, ONES, POSITIVE, SQUARE, WEIGHT, Part
+from .operations.weights import MAGNITUDE, NEGATIVE, ONES, POSITIVE, SQUARE, WEIGHT, Part
 
 if TYPE_CHECKING:
     from .operations.linear import Bound
 
 GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
+TINY = 1e-30  # keeps 0 / 0 from being NaN where no relevance arrives
+ROUNDING = 1e-6  # of z+ in single precision: a difference below it is none
+NEEDS = (
+    "nothing",
+    "inputs",
+    "sign of the output",  # nothing where only positive outputs have relevance
+    "positive output",  # may be 0 where it is not positive, if only positive ones have relevance
+    "output",
+)  # all but the first read the inputs too
 BIAS_MODES = ("absorb", "distribute", "ignore")
+
+Inputs = Sequence[Tensor] | None  # one tensor for each input; None: ones
+Products = list[tuple[Inputs, Part]]
 
 
 @dataclass(frozen=True, eq=False)
 class Flow:
     """One stream of relevance through a linear operation.
 
-    `products`: pairs (x per term, part of w) whose sum over inputs, plus `bias`, is `denominator`.
-    `share`: the factor of R_j that flows here. `stabiliser` is added to the denominator away from
-    zero; where it is a mere `guard`, an output with denominator 0 has no inputs on this side and
-    its relevance is lost.
+    `products`: pairs (what stands for x in each input, None for ones; part of w) whose sum over
+    inputs, plus `bias`, is `denominator`. `share`: the factor of R_j that flows here. `stabiliser`
+    is added to the denominator away from zero; `sign` is the denominator's, where that is known.
+    Outputs that are `empty`, or with `guard` those with denominator 0, have no inputs on this side
+    and their relevance is lost.
     """
 
-    products: Sequence[tuple[Sequence[Tensor], Part]]
+    products: Sequence[tuple[Inputs, Part]]
     denominator: Tensor
     stabiliser: Tensor | float
     share: Tensor | float = 1.0
     bias: Tensor | None = None
     guard: bool = True
-
-
-Products = list[tuple[list[Tensor], Part]]
-_Side = tuple[Products, Tensor, "Tensor | None"]
+    sign: int = 0
+    empty: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,8 @@ class Rule:
 
     bias: str = field(default="absorb", kw_only=True)
     first_layer_only: ClassVar[bool] = False
+    needs: ClassVar[Any] = "output"  # what `flows` reads, one of NEEDS
+    spares_zeros: ClassVar[bool] = False  # whether inputs that are zero surely receive nothing
 
     def __post_init__(self) -> None:
         check_parameters(self)
@@ -86,11 +99,20 @@ class Epsilon(Rule):
 
     epsilon: float = 1e-6
     relative: bool = field(default=False, kw_only=True)
+    spares_zeros: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> str:
+        return "output" if self.relative or self.bias == "ignore" else "positive output"
 
     def flows(self, operation: Bound) -> list[Flow]:
         z, bias = operation.output(self.bias)
         epsilon = self.epsilon * operation.rms(z) if self.relative else self.epsilon
-        return [Flow([(operation.inputs, WEIGHT)], z, epsilon, bias=bias, guard=self.epsilon == 0)]
+        products: Products = [(operation.inputs, WEIGHT)]
+        if operation.silent and not self.relative:
+            return [Flow(products, z, epsilon or TINY, bias=bias, guard=False, sign=1)]
+        guard = self.relative or self.epsilon == 0  # relative to a layer that is zero throughout
+        return [Flow(products, z, epsilon, bias=bias, guard=guard)]
 
 
 @dataclass(frozen=True)
@@ -106,28 +128,48 @@ class AlphaBeta(Rule):
     alpha: float = 2.0
     beta: float = -1.0
     redistribute: bool = field(default=False, kw_only=True)
+    spares_zeros: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> str:
+        return "inputs" if self.beta == 0 or self.redistribute else "positive output"
 
     def flows(self, operation: Bound) -> list[Flow]:
-        positive = self._side(operation, POSITIVE, NEGATIVE, self.alpha)
+        products, total, bias = _favouring(operation, POSITIVE, NEGATIVE, self.bias)
         if self.beta == 0 and not self.redistribute:
-            return [positive]
-        negative = self._side(operation, NEGATIVE, POSITIVE, self.beta)
+            return [self._positive(operation, products, total, bias)]
+        derived = not self.redistribute and self.bias == "absorb"
+        if derived and operation.differences_are_accurate:
+            rest, empty = operation.difference(operation.output(self.bias)[0], total)
+            inhibiting: Products = [(products[0][0], NEGATIVE)]
+            taken = operation.bias(NEGATIVE)
+            negative = Flow(inhibiting, rest, 0.0, self.beta, taken, guard=False, empty=empty)
+        else:
+            negative = self._negative(operation)
+        positive = self._positive(operation, products, total, bias)
         if not self.redistribute:
             return [positive, negative]
         return [_takes_all(positive, negative), _takes_all(negative, positive)]
 
-    def _side(self, operation: Bound, along: Part, across: Part, share: float) -> Flow:
-        products = [(operation.positive, along)]
-        if operation.negative is not None:
-            products.append((operation.negative, across))
-        bias = None if self.bias == "ignore" else operation.bias(along)
-        total = operation.forward(products, bias)
-        return Flow(products, total, GUARD * operation.rms(total), share, bias)
+    def _positive(
+        self, operation: Bound, products: Products, total: Tensor, bias: Tensor | None
+    ) -> Flow:
+        guard = GUARD * operation.rms(total)
+        if operation.silent:  # z+ = 0 only where z is not positive
+            guard = guard.clamp(min=TINY)
+        return Flow(products, total, guard, self.alpha, bias, guard=not operation.silent, sign=1)
+
+    def _negative(self, operation: Bound) -> Flow:
+        products, total, bias = _favouring(operation, NEGATIVE, POSITIVE, self.bias)
+        return Flow(products, total, GUARD * operation.rms(total), self.beta, bias, sign=-1)
 
 
 @dataclass(frozen=True)
 class ZPlus(Rule):
     """AlphaBeta(1, 0): only what excites takes part (thesis 2.26; z+ of Montavon et al. 2017)."""
+
+    needs: ClassVar[str] = "inputs"
+    spares_zeros: ClassVar[bool] = True
 
     def flows(self, operation: Bound) -> list[Flow]:
         return AlphaBeta(1, 0, bias=self.bias).flows(operation)
@@ -143,34 +185,49 @@ class Gamma(Rule):
     """
 
     gamma: float = 0.25
+    spares_zeros: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> str:
+        return "sign of the output" if self.bias == "absorb" else "output"
 
     def flows(self, operation: Bound) -> list[Flow]:
+        favours = Part(1 + self.gamma, 1), Part(1, 1 + self.gamma)
+        products, total, bias = _favouring(operation, favours[0], favours[1], self.bias)
+        if operation.silent and operation.single:
+            guard = (GUARD * operation.rms(total)).clamp(min=TINY)
+            return [Flow(products, total, guard, bias=bias, guard=False, sign=1)]
         z, _ = operation.output(self.bias)
         excited = z >= 0
-        favours = Part(1 + self.gamma, 1), Part(1, 1 + self.gamma)
-        sides = [self._side(operation, *favours), self._side(operation, *reversed(favours))]
-        total = torch.where(excited, sides[0][1], sides[1][1])
+        opposed, other, taken = _favouring(operation, favours[1], favours[0], self.bias)
+        total = torch.where(excited, total, other)
         guard = GUARD * operation.rms(total)
         return [
-            Flow(products, total, guard, chosen.to(total.dtype), bias)
-            for (products, _, bias), chosen in zip(sides, (excited, ~excited), strict=True)
+            Flow(products, total, guard, excited.to(total.dtype), bias),
+            Flow(opposed, total, guard, (~excited).to(total.dtype), taken),
         ]
 
-    def _side(self, operation: Bound, along: Part, across: Part) -> _Side:
-        products = [(operation.positive, along)]
-        if operation.negative is not None:
-            products.append((operation.negative, across))
-        bias = None if self.bias == "ignore" else operation.bias(along)
-        return products, operation.forward(products, bias), bias
+
+def _favouring(
+    operation: Bound, along: Part, across: Part, mode: str
+) -> tuple[Products, Tensor, Tensor | None]:
+    """Products of x+ with one part of w and of x- with another, their sum, the bias in it."""
+    products: Products = [(operation.positive, along)]
+    if operation.negative is not None:
+        products.append((operation.negative, across))
+    bias = None if mode == "ignore" else operation.bias(along)
+    return products, operation.forward(products, bias), bias
 
 
 @dataclass(frozen=True)
 class Flat(Rule):
     """R_i<-j = R_j / number of inputs that j really sees; padding is not an input (thesis 2.27)."""
 
+    needs: ClassVar[str] = "nothing"
+
     def flows(self, operation: Bound) -> list[Flow]:
-        products = [(operation.ones, ONES)]
-        return [Flow(products, operation.forward(products), 0.0)]
+        total = operation.forward([(None, ONES)])
+        return [Flow([(None, ONES)], total, 0.0)]
 
 
 @dataclass(frozen=True)
@@ -178,11 +235,11 @@ class WSquare(Rule):
     """R_i<-j = w_ij^2 / sum_i' w_i'j^2 R_j, for the first layer (thesis 2.28)."""
 
     first_layer_only: ClassVar[bool] = True
+    needs: ClassVar[str] = "nothing"
 
     def flows(self, operation: Bound) -> list[Flow]:
-        products = [(operation.ones, SQUARE)]
-        total = operation.forward(products)
-        return [Flow(products, total, GUARD * operation.rms(total))]
+        total = operation.forward([(None, SQUARE)])
+        return [Flow([(None, SQUARE)], total, GUARD * operation.rms(total), sign=1)]
 
 
 @dataclass(frozen=True)
@@ -197,10 +254,11 @@ class Box(Rule):
     low: Any = None
     high: Any = None
     first_layer_only: ClassVar[bool] = True
+    needs: ClassVar[str] = "inputs"
 
     def flows(self, operation: Bound) -> list[Flow]:
         low, high = operation.bounds(self.low, self.high)
-        products = [
+        products: Products = [
             (operation.inputs, WEIGHT),
             ([-bound for bound in low], POSITIVE),
             ([-bound for bound in high], NEGATIVE),
@@ -213,8 +271,11 @@ class Box(Rule):
 class Magnitude(Rule):
     """R_i<-j = |z_ij| / sum_i |z_ij| R_j (thesis 2.7), the counter-example of fig. 4.3."""
 
+    needs: ClassVar[str] = "inputs"
+    spares_zeros: ClassVar[bool] = True
+
     def flows(self, operation: Bound) -> list[Flow]:
-        products = [([x.abs() for x in operation.inputs], MAGNITUDE)]
+        products: Products = [([x.abs() for x in operation.inputs], MAGNITUDE)]
         return [Flow(products, operation.forward(products), 0.0)]
 
 
@@ -279,7 +340,7 @@ def _takes_all(side: Flow, other: Flow) -> Flow:
     share = torch.where(side.denominator == 0, torch.where(other.denominator == 0, 1.0, 0.0), share)
     both = (side.denominator == 0) & (other.denominator == 0)
     share = torch.where(both, 0.5, share)  # both sides empty: all of it is lost, half on each
-    return Flow(side.products, side.denominator, side.stabiliser, share, side.bias)
+    return replace(side, share=share)
 
 
 def _shown(parameter: Any) -> str:

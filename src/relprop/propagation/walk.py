@@ -15,6 +15,7 @@ from .ledger import COLUMNS, Ledger, Row
 from .operations.family import Context, Share
 from .plan import Plan, Step
 from .recording import Recording, Value, is_continuous
+from .workspace import Workspace
 
 
 @dataclass(eq=False)
@@ -36,10 +37,17 @@ class _Parcel:
 
 class _Walker:
     def __init__(
-        self, recording: Recording, plan: Plan, layers: Sequence[str], targets: int
+        self,
+        recording: Recording,
+        plan: Plan,
+        layers: Sequence[str],
+        targets: int,
+        *,
+        reuses: bool,
     ) -> None:
         self.recording, self.plan, self.targets = recording, plan, targets
         output = recording.tensor(recording.output_value)
+        self.device = output.device
         self.dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
         self.layouts: list[Layout] = find_layouts(recording, plan.families)
         self.waiting: list[dict[int, _Parcel]] = [{} for _ in range(targets)]
@@ -52,12 +60,24 @@ class _Walker:
             if not is_continuous(value.dtype)
         } - {value.index for value in recording.input_values if value is not None}
         self.kept: list[dict[int, Tensor]] = [{} for _ in range(targets)]
+        outputs = [v for step in plan.steps for v in step.operation.outputs if v is not None]
+        largest = max((value.shape.numel() for value in outputs), default=0)
+        self.workspace = Workspace(largest, reuses=reuses)
 
     def step(self, step: Step) -> Row:
         """Share what has arrived at the outputs of one operation, for every target."""
         operation = step.operation
+        self.workspace.begin()
         context = Context(
-            self.recording, operation, self.layouts, self.dtype, self.plan.nonnegative
+            self.recording,
+            operation,
+            self.layouts,
+            self.dtype,
+            self.device,
+            self.workspace,
+            step.output,
+            self.plan.nonnegative,
+            step.silent,
         )
         share = step.family.prepare(step.rule, context)
         figures = []
@@ -75,7 +95,7 @@ class _Walker:
             return None
         parcel = self.waiting[target].pop(value.index, None)
         if parcel is not None and value.index in self.wanted:
-            self.kept[target][value.index] = parcel.relevance
+            self.kept[target][value.index] = parcel.relevance.clone()
         return parcel
 
     def _book(
@@ -103,7 +123,9 @@ class _Walker:
     def _send(self, target: int, value: Value, parcel: _Parcel) -> None:
         present = self.waiting[target].get(value.index)
         if present is not None:
-            parcel = _Parcel(present.relevance + parcel.relevance, present.total + parcel.total)
+            own = self.workspace.own(present.relevance)
+            relevance = torch.add(present.relevance, parcel.relevance, out=own)
+            parcel = _Parcel(relevance, present.total + parcel.total)
         self.waiting[target][value.index] = parcel
 
     def start(self, target: int, relevance: Tensor) -> Tensor:
@@ -167,15 +189,16 @@ def walk(
     `layers`: modules whose outputs' relevance is kept. `release` frees recorded values as the walk
     passes them. Raises InvalidInput where relevance is not finite, naming the operation.
     """
-    walker = _Walker(recording, plan, layers, len(relevance))
+    walker = _Walker(recording, plan, layers, len(relevance), reuses=not torch.is_grad_enabled())
     start = torch.stack([walker.start(i, r) for i, r in enumerate(relevance)], 1)
+    last = {index: step for step in plan.steps for index in step.reads}
+    if release:
+        recording.forget(set(range(len(recording.values))) - set(last))
     rows = []
     for step in plan.steps:
         rows.append(walker.step(step))
         if release:
-            for value in step.operation.outputs:
-                if value is not None:
-                    recording.values[value.index] = None
+            recording.forget({index for index in step.reads if last[index] is step})
     walked = walker.finish(layers, rows, start)
     _check_finite(walked.ledger)
     return walked

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import UnsupportedOperation
 from ..layout import Layout
 from ..recording import Operation, Recording, Value
+from ..workspace import Workspace
 
 if TYPE_CHECKING:
     from ..rules import Rule
@@ -36,13 +37,22 @@ Sharer = Callable[[Sequence[Tensor | None]], Share]
 
 @dataclass(frozen=True)
 class Context:
-    """The data that a step reads: values in the dtype of relevance, sums per sample."""
+    """The data that a step reads: values in the dtype of relevance, sums per sample.
+
+    `output` is where z is read: the result of the operation, or of the ReLU that alone reads it;
+    then outputs that are not positive have no relevance (`silent`). Where `workspace.reuses`, the
+    relevance that a step is given is its own to overwrite, and what it sends on too.
+    """
 
     recording: Recording
     operation: Operation
     layouts: Sequence[Layout]
     dtype: torch.dtype
-    nonnegative: frozenset[int] = field(default_factory=frozenset)
+    device: torch.device
+    workspace: Workspace
+    output: Value
+    nonnegative: frozenset[int] = frozenset()
+    silent: bool = False
 
     def tensor(self, value: Value) -> Tensor:
         """The recorded value, in float32 at least."""
@@ -57,23 +67,30 @@ class Context:
         """`[N]`: a tensor shaped like `value` (or broadcastable to it) summed per sample."""
         return self.layouts[value.index].sum(tensor.expand(value.shape))
 
-    def dot(self, tensor: Tensor, constant: Tensor, value: Value) -> Tensor:
-        """`[N]`: the sum per sample of a tensor shaped like `value` times a constant."""
-        layout = self.layouts[value.index]
-        first = layout.leading and value.ndim > 1 and value.shape[0] == layout.samples
-        per_channel = (
-            constant.shape == (value.shape[1], *[1] * (value.ndim - 2)) if first else False
+    def channel_sums(self, tensor: Tensor, value: Value) -> Tensor | None:
+        """`[N, C]`: sums over positions, where the samples lead and channels follow."""
+        if not (self.layouts[value.index].leading and value.ndim > 1):
+            return None
+        if value.shape[0] != self.layouts[value.index].samples:
+            return None
+        return tensor.sum(tuple(range(2, value.ndim))) if value.ndim > 2 else tensor
+
+    def dot(self, tensor: Tensor, sums: Tensor | None, constant: Tensor, value: Value) -> Tensor:
+        """`[N]`: the sum per sample of a tensor shaped like `value` times a constant; `sums` are
+        its channel sums.
+        """
+        per_channel = value.ndim > 1 and constant.shape in (
+            (value.shape[1], *[1] * (value.ndim - 2)),
+            (1, value.shape[1], *[1] * (value.ndim - 2)),
         )
-        if per_channel:
-            positions = tuple(range(2, value.ndim))
-            return (tensor.sum(positions) if positions else tensor) @ constant.flatten()
+        if sums is not None and per_channel:
+            return sums @ constant.flatten()
         return self.sum(tensor * constant, value)
 
     def rms(self, tensor: Tensor, value: Value) -> Tensor:
         """The root mean square over the layer, per sample, broadcastable to `value`."""
         layout = self.layouts[value.index]
-        mean = layout.sum(tensor.square()) / (tensor.numel() / layout.samples)
-        return layout.spread(mean.sqrt(), value.shape)
+        return layout.spread(layout.rms(tensor), value.shape)
 
     def is_nonnegative(self, value: Value) -> bool:
         """Known on the plan, not read from the data."""

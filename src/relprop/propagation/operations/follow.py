@@ -69,7 +69,7 @@ class Follow(Family):
         return self.send(number)
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
-        device = context.tensor(self.sources[0]).device
+        device = context.device
         everything = self.numbered(device)
         outputs = [
             (position, value, ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 
 from ...errors import InvalidRule
 from ..recording import Value
-from ..rules import Flow, Pass, Rule
-from .family import Context, Family, Share, Sharer, only
-from .maps import ONES, WEIGHT, LinearMap, Part
+from ..rules import ROUNDING, Inputs, Pass, Rule
+from .family import Context, Family, Share, Sharer
+from .maps import LinearMap
+from .streams import sharer
+from .weights import WEIGHT, Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +49,10 @@ class Linear(Family):
         bound = Bound(self, context)
         if isinstance(rule, Pass):
             return bound.passing()
-        flows = rule.flows(bound)
-        return bound.sharer(flows, rule)
+        for term in self.terms:
+            if term.map.held is not None:
+                term.map.held.refresh()
+        return sharer(bound, rule.flows(bound), spreads=rule.bias == "distribute")
 
 
 class Bound:
@@ -56,15 +61,21 @@ class Bound:
     def __init__(self, linear: Linear, context: Context) -> None:
         self.linear, self.context = linear, context
         self.value = context.operation.output
-        self.inputs = [context.tensor(term.value) for term in linear.terms]
         self._constant = None if linear.constant is None else context.constant(linear.constant)
+        self._totals: list[Tensor] = []
+
+    @cached_property
+    def inputs(self) -> list[Tensor]:
+        """x, one tensor for each input."""
+        return [self.context.tensor(term.value) for term in self.linear.terms]
 
     @property
     def ones(self) -> list[Tensor]:
         """Ones in the shape of each input."""
-        return [torch.ones_like(x) for x in self.inputs]
+        one = torch.ones((), dtype=self.context.dtype, device=self.context.device)
+        return [one.expand(term.value.shape) for term in self.linear.terms]
 
-    @property
+    @cached_property
     def positive(self) -> list[Tensor]:
         """x+ for each input."""
         return [
@@ -72,22 +83,35 @@ class Bound:
             for term, x in zip(self.linear.terms, self.inputs, strict=True)
         ]
 
-    @property
+    @cached_property
     def negative(self) -> list[Tensor] | None:
         """x- for each input; None where no input can be negative."""
         if all(self.context.is_nonnegative(term.value) for term in self.linear.terms):
             return None
         return [x.clamp(max=0) for x in self.inputs]
 
+    @property
+    def silent(self) -> bool:
+        """Whether outputs that are not positive have no relevance: a ReLU alone reads them."""
+        return self.context.silent
+
+    @property
+    def single(self) -> bool:
+        """Whether relevance is in single precision, where differences of 1e-7 are rounding."""
+        return self.context.dtype == torch.float32
+
     def bias(self, part: Part) -> Tensor | None:
         """part(b), broadcastable to the output."""
         return None if self._constant is None else part(self._constant)
 
     def output(self, bias: str) -> tuple[Tensor, Tensor | None]:
-        """z and the bias in it; computed anew where the recorded one has half precision."""
+        """z and the bias in it; computed anew where the recorded one has half precision.
+
+        Where the operation is `silent`, z may be 0 wherever it is not positive.
+        """
         if bias == "ignore" and self._constant is not None:
             return self.forward([(self.inputs, WEIGHT)]), None  # z - b would leave rounding noise
-        recorded = self.context.recording.tensor(self.value)
+        recorded = self.context.recording.tensor(self.context.output)
         if recorded.dtype == self.context.dtype:
             return recorded, self._constant
         return self.forward([(self.inputs, WEIGHT)], self._constant), self._constant
@@ -97,16 +121,48 @@ class Bound:
         return self.context.rms(tensor.expand(self.value.shape), self.value)
 
     def forward(
-        self, products: Sequence[tuple[Sequence[Tensor], Part]], bias: Tensor | None = None
+        self, products: Sequence[tuple[Inputs, Part]], bias: Tensor | None = None
     ) -> Tensor:
         """The sum over inputs of x part(w), over all products, plus the bias."""
-        total = bias
+        total = None
+        owns = self.context.workspace.reuses
         for inputs, part in products:
-            for term, x in zip(self.linear.terms, inputs, strict=True):
+            for term, x in zip(self.linear.terms, inputs or self.ones, strict=True):
                 z = term.map.forward(x, part)
-                total = z if total is None else total + z
+                if total is None:
+                    total, fresh = z, owns and term.map.fresh and z.shape == self.value.shape
+                else:
+                    total = total.add_(z) if fresh else total + z
         assert total is not None
+        if bias is not None:
+            total, fresh = (total.add_(bias), True) if fresh else (total + bias, owns)
+        if fresh and total.shape == self.value.shape:
+            self._totals.append(total)
         return total
+
+    def owned(self, tensor: Tensor) -> Tensor | None:
+        """A sum that `forward` has made here, which may be overwritten."""
+        return tensor if any(total is tensor for total in self._totals) else None
+
+    @property
+    def differences_are_accurate(self) -> bool:
+        """Whether z- may be taken as z - z+: in single precision, for inputs that are not
+        negative and weights of both signs.
+        """
+        weights = [term.map.held for term in self.linear.terms]
+        return (
+            self.single
+            and self.context.workspace.reuses
+            and self.negative is None
+            and all(weight is not None and not weight.lopsided for weight in weights)
+        )
+
+    def difference(self, z: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        """z less one side, which is the other side, and where that is nothing but rounding."""
+        workspace = self.context.workspace
+        total = torch.sub(z, side, out=workspace.take(side.shape, side))
+        self._totals.append(total)
+        return total, total > torch.mul(side, -ROUNDING, out=workspace.spare(side.shape, side))
 
     def bounds(self, low: Any, high: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The lowest and highest inputs, shaped like the inputs."""
@@ -130,80 +186,6 @@ class Bound:
                 f"({tuple(term.value.shape)} to {tuple(self.value.shape)}); give it another rule"
             )
         return lambda relevance: Share([relevance[0]])
-
-    def sharer(self, flows: Sequence[Flow], rule: Rule) -> Sharer:
-        """Share relevance along the flows; what each denominator needs is computed here, once."""
-        streams = [_Stream(self, flow, rule) for flow in flows]
-
-        def share(relevance: Sequence[Tensor | None]) -> Share:
-            received = only(relevance)
-            result = Share([None] * len(self.linear.terms))
-            for stream in streams:
-                stream.send(received, result)
-            return result
-
-        return share
-
-
-class _Stream:
-    """A flow made ready: its stabilised denominator, and what it books where."""
-
-    def __init__(self, bound: Bound, flow: Flow, rule: Rule) -> None:
-        self.bound, self.flow = bound, flow
-        denominator = flow.denominator.expand(bound.value.shape)
-        self.full = denominator
-        self.stabiliser: Tensor | None = None
-        if isinstance(flow.stabiliser, Tensor) or flow.stabiliser != 0:
-            sign = torch.where(denominator >= 0, 1.0, -1.0).to(denominator.dtype)
-            self.stabiliser = sign * flow.stabiliser
-            self.full = denominator + self.stabiliser
-        self.empty: Tensor | None = None
-        if flow.guard:
-            self.empty = denominator == 0
-        elif isinstance(flow.stabiliser, Tensor):
-            self.empty = self.full == 0  # relative to a layer that is zero throughout
-        if self.empty is not None:
-            self.full = torch.where(self.empty, torch.inf, self.full)  # a quotient of 0 there
-        self.spreads = rule.bias == "distribute" and flow.bias is not None
-
-    def send(self, received: Tensor, result: Share) -> None:
-        context, value = self.bound.context, self.bound.value
-        carried = received if self._carries_all else received * self.flow.share
-        quotient = carried / self.full
-        for inputs, part in self.flow.products:
-            for index, (term, x) in enumerate(zip(self.bound.linear.terms, inputs, strict=True)):
-                _add_message(result, index, x * term.map.transpose(quotient, part))
-        if self.flow.bias is not None and self.spreads:
-            kept = self._distribute(quotient * self.flow.bias, result)
-            _book(result, "bias", context.sum(kept, value))
-        elif self.flow.bias is not None:
-            _book(result, "bias", context.dot(quotient, self.flow.bias, value))
-        if self.stabiliser is not None:
-            _book(result, "stabiliser", context.sum(quotient * self.stabiliser, value))
-        if self.empty is not None:
-            _book(result, "lost", context.sum(torch.where(self.empty, carried, 0.0), value))
-
-    @property
-    def _carries_all(self) -> bool:
-        return not isinstance(self.flow.share, Tensor) and self.flow.share == 1
-
-    def _distribute(self, absorbed: Tensor, result: Share) -> Tensor:
-        """The bias's share evenly over the inputs that an output sees; what sees none keeps it."""
-        seen = self.bound.forward([(self.bound.ones, ONES)]).expand(absorbed.shape)
-        each = torch.where(seen > 0, absorbed / seen.clamp(min=1), 0.0)
-        for index, term in enumerate(self.bound.linear.terms):
-            _add_message(result, index, term.map.transpose(each, ONES))
-        return torch.where(seen > 0, 0.0, absorbed)
-
-
-def _add_message(result: Share, index: int, message: Tensor) -> None:
-    present = result.messages[index]
-    result.messages[index] = message if present is None else present + message
-
-
-def _book(result: Share, column: str, amount: Tensor) -> None:
-    present = getattr(result, column)
-    setattr(result, column, amount if present is None else present + amount)
 
 
 def _like(bound: Any, x: Tensor) -> Tensor:

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Part:
-    """An elementwise function of weights: positive w+ + negative w-, or w squared, or ones."""
-
-    positive: float = 1.0
-    negative: float = 1.0
-    square: bool = False
-    ones: bool = False
-
-    def __call__(self, weight: Tensor) -> Tensor:
-        if self.ones:
-            return torch.ones_like(weight)
-        if self.square:
-            return weight.square()
-        if self.positive == self.negative:
-            return weight if self.positive == 1 else weight * self.positive
-        if self.positive == 0:
-            return (
-                weight.clamp(max=0) * self.negative if self.negative != 1 else weight.clamp(max=0)
-            )
-        if self.negative == 0:
-            return (
-                weight.clamp(min=0) * self.positive if self.positive != 1 else weight.clamp(min=0)
-            )
-        return weight.clamp(min=0) * self.positive + weight.clamp(max=0) * self.negative
-
-
-WEIGHT = Part()
-POSITIVE = Part(1, 0)
-NEGATIVE = Part(0, 1)
-MAGNITUDE = Part(1, -1)
-SQUARE = Part(square=True)
-ONES = Part(ones=True)
+from .weights import NEGATIVE, ONES, POSITIVE, WEIGHT, Part, Weight, Weights
 
 
 class LinearMap:
@@ -51,6 +19,9 @@ class LinearMap:
 
     left = False  # a matrix from the left, which combines along the first axis
     over_first = False  # a sum over the first axis
+    fresh = False  # every result is a tensor of its own, which may be written into
+    stacks: int | None = None  # the axis of the outputs, if parts can be stacked along it
+    held: Weight | None = None  # what may be kept from call to call
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         """part(W) x."""
@@ -66,57 +37,125 @@ class LinearMap:
         """
         return None
 
+    def keeping(self, weights: Weights) -> LinearMap:
+        """The map with weights that are kept from call to call, if it has any."""
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class Dense(LinearMap):
-    """x @ W, W `[..., inputs, outputs]`; or W @ x with `left`."""
+    """x @ W, W `[..., inputs, outputs]`; or W @ x with `left`. W is a tensor, or a `Weight`."""
 
-    weight: Tensor
+    weight: Weight
     left: bool = False
+    fresh = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weight, Tensor):
+            object.__setattr__(self, "weight", Weight(self.weight, outputs=-1))
+
+    @property
+    def held(self) -> Weight:  # type: ignore[override]
+        return self.weight
+
+    @property
+    def stacks(self) -> int | None:  # type: ignore[override]
+        return -1 if not self.left and len(self.weight.shape) == 2 else None
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
-        weight = part(self.weight.to(x))
+        weight = self.weight.part(part, x.dtype)
         return weight @ x if self.left else x @ weight
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
-        weight = part(self.weight.to(s)).mT
+        weight = self.weight.part(part, s.dtype).mT
         return weight @ s if self.left else s @ weight
 
     def scaled(self, scale: Tensor) -> LinearMap | None:
-        return None if self.left or self.weight.ndim != 2 else Dense(self.weight * scale)
+        return None if self.stacks is None else replace(self, weight=self.weight.scaled(scale))
+
+    def keeping(self, weights: Weights) -> LinearMap:
+        return replace(self, weight=weights.kept(self.weight))
 
 
 @dataclass(frozen=True, eq=False)
 class Convolution(LinearMap):
     """Convolution in 1-3 dimensions, also transposed; `options` as ATen's convolution takes
-    them.
+    them. The kernel is a tensor, or a `Weight`.
     """
 
-    weight: Tensor
+    weight: Weight
     input_shape: torch.Size
     options: tuple[Any, ...]  # stride, padding, dilation, transposed, output_padding, groups
+    fresh = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weight, Tensor):
+            outputs = 1 if self.transposed else 0
+            object.__setattr__(self, "weight", Weight(self.weight, outputs))
+
+    @property
+    def held(self) -> Weight:  # type: ignore[override]
+        return self.weight
+
+    @property
+    def stacks(self) -> int | None:  # type: ignore[override]
+        return 1 if self.groups == 1 else None
+
+    @property
+    def transposed(self) -> bool:
+        return bool(self.options[3])
+
+    @property
+    def groups(self) -> int:
+        return int(self.options[5])
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
-        return torch.ops.aten.convolution.default(
-            x, part(self.weight.to(x.dtype)), None, *self.options
-        )
+        if part == ONES:
+            total = x.unflatten(1, (self.groups, -1)).sum(2)
+            found = self._convolve(total, self._window(x), self.groups)
+            return _repeated(found, self._outputs // self.groups)
+        return self._convolve(x, self.weight.part(part, x.dtype), self.groups)
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
-        shaped = s.new_empty(1).expand(self.input_shape)  # only its shape is read
-        found = torch.ops.aten.convolution_backward.default(
-            s, shaped, part(self.weight.to(s.dtype)), None, *self.options, [True, False, False]
-        )
-        return found[0]
+        shape = (s.shape[0], *self.input_shape[1:])
+        if part == ONES:
+            total = s.unflatten(1, (self.groups, -1)).sum(2)
+            one_each = (s.shape[0], self.groups, *self.input_shape[2:])
+            found = self._convolve_back(total, self._window(s), one_each, self.groups)
+            return _repeated(found, self.input_shape[1] // self.groups)
+        return self._convolve_back(s, self.weight.part(part, s.dtype), shape, self.groups)
 
     def scaled(self, scale: Tensor) -> LinearMap | None:
-        transposed, groups = self.options[3], self.options[5]
-        ones = [1] * (self.weight.ndim - 2)
-        if not transposed:
-            weight = self.weight * scale.reshape(-1, 1, *ones)
-        else:
-            grouped = self.weight.unflatten(0, (groups, -1)) * scale.reshape(groups, 1, -1, *ones)
-            weight = grouped.flatten(0, 1)
-        return Convolution(weight, self.input_shape, self.options)
+        ones = [1] * (len(self.weight.shape) - 2)
+        factor = scale.reshape(-1, 1, *ones)
+        if self.transposed:
+            inputs = self.weight.shape[0] // self.groups
+            factor = scale.reshape(self.groups, 1, -1, *ones).expand(-1, inputs, -1, *ones)
+            factor = factor.flatten(0, 1)
+        return replace(self, weight=self.weight.scaled(factor))
+
+    def keeping(self, weights: Weights) -> LinearMap:
+        return replace(self, weight=weights.kept(self.weight))
+
+    @property
+    def _outputs(self) -> int:
+        return self.weight.shape[1] * self.groups if self.transposed else self.weight.shape[0]
+
+    def _window(self, like: Tensor) -> Tensor:
+        """Ones for a convolution of one channel a group: which inputs an output sees."""
+        return like.new_ones(self.groups, 1, *self.weight.shape[2:])
+
+    def _convolve(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+        return torch.ops.aten.convolution.default(x, weight, None, *self.options[:5], groups)
+
+    def _convolve_back(
+        self, s: Tensor, weight: Tensor, shape: Sequence[int], groups: int
+    ) -> Tensor:
+        shaped = s.new_empty(1).expand(shape)  # only its shape is read
+        found = torch.ops.aten.convolution_backward.default(
+            s, shaped, weight, None, *self.options[:5], groups, [True, False, False]
+        )
+        return found[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +166,21 @@ class Scale(LinearMap):
     input_shape: torch.Size
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
-        return x * part(self.factor.to(x))
+        return x if self._is_one(part) else x * part(self.factor.to(x))
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
-        return (s * part(self.factor.to(s))).sum_to_size(self.input_shape)
+        scaled = s if self._is_one(part) else s * part(self.factor.to(s))
+        return scaled.sum_to_size(self.input_shape)
+
+    def _is_one(self, part: Part) -> bool:
+        unit = part.ones or part.square or part.positive == 1
+        return unit and (self.number == 1 or (part.ones and self.factor.ndim == 0))
+
+    @cached_property
+    def number(self) -> float | None:
+        """The factor where it was written as a number; tensors of the model are not looked at."""
+        known = self.factor.ndim == 0 and self.factor.dtype == torch.float64
+        return float(self.factor) if known else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,9 +248,20 @@ class Composed(LinearMap):
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
         return self.first.transpose(self.second.transpose(s, part))
 
+    @property
+    def stacks(self) -> int | None:  # type: ignore[override]
+        return self.second.stacks
+
+    @property
+    def held(self) -> Weight | None:  # type: ignore[override]
+        return self.second.held
+
     def scaled(self, scale: Tensor) -> LinearMap | None:
         second = self.second.scaled(scale)
         return None if second is None else Composed(self.first, second)
+
+    def keeping(self, weights: Weights) -> LinearMap:
+        return Composed(self.first, self.second.keeping(weights))
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,3 +313,10 @@ class Centred(LinearMap):
 
 def _unit(part: Part) -> float:
     return 1.0 if part.ones or part.square else part.positive
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    """Every channel as often as given, the copies beside each other."""
+    if x.shape[1] == 1:
+        return x.expand(-1, times, *x.shape[2:])
+    return x.repeat_interleave(times, 1)

@@ -15,6 +15,7 @@ from .family import Context, Family, OneInput, Refused, Share, Sharer, only
 from .linear import Linear, Term
 from .maps import Dense, LinearMap, Scale
 from .registry import keep_whole, overloads, register_operation
+from .weights import Weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,10 @@ def product_of(first: Value, second: Value) -> Family:
 def matrix_product(first: Value, second: Value) -> Family:
     """A matrix product of two dependent tensors."""
     return Product(
-        first, second, lambda other, value, is_first: Dense(other, left=not is_first), True
+        first,
+        second,
+        lambda other, value, is_first: Dense(Weight(other, -1), left=not is_first),
+        True,
     )
 
 

@@ -1,0 +1,198 @@
+"""Streams: relevance sent along the flows of a rule through a linear operation.
+
+What does not depend on relevance is computed once, by `Stream`; sharing then costs one division
+and one transposed map a flow. Flows through the same layer are stacked side by side and go through
+one transposed map with twice the outputs. What belongs to the walk is overwritten, since fresh
+memory costs more than the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .family import Share, Sharer, only
+from .weights import ONES, Stack
+
+if TYPE_CHECKING:
+    from ..rules import Flow
+    from .linear import Bound
+
+
+def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
+    """Share relevance along the flows; with `spreads`, the bias's share goes to the inputs too."""
+    streams = [Stream(bound, flow, flows, spreads=spreads) for flow in flows]
+    axis = _stacking(bound, flows)
+    room = None if axis is None else _room(bound, axis, len(flows))
+
+    def share(relevance: Sequence[Tensor | None]) -> Share:
+        received = only(relevance)
+        result = Share([None] * len(bound.linear.terms))
+        for stream in streams:
+            stream.book_lost(received, result)
+        if axis is None:
+            for stream, quotient in zip(streams, _quotients(streams, received, None), strict=True):
+                stream.book(quotient, result)
+                for inputs, part in stream.flow.products:
+                    _send(bound, result, inputs, quotient, part)
+            return result
+        pieces = None if room is None else room.chunk(len(streams), axis)
+        quotients = _quotients(streams, received, pieces)
+        for stream, quotient in zip(streams, quotients, strict=True):
+            stream.book(quotient, result)
+        stacked = torch.cat(quotients, axis) if room is None else room
+        for products in zip(*(stream.flow.products for stream in streams), strict=True):
+            stack = Stack(parts=tuple(part for _, part in products))
+            _send(bound, result, products[0][0], stacked, stack)
+        return result
+
+    return share
+
+
+class Stream:
+    """A flow made ready: its stabilised denominator, and what it books where."""
+
+    def __init__(self, bound: Bound, flow: Flow, flows: Sequence[Flow], *, spreads: bool) -> None:
+        self.bound, self.flow = bound, flow
+        self.spreads = spreads and flow.bias is not None
+        shared = sum(other.denominator is flow.denominator for other in flows) > 1
+        denominator = flow.denominator.expand(bound.value.shape)
+        workspace = bound.context.workspace
+        self.empty = denominator == 0 if flow.guard else flow.empty
+        self.stabiliser: Tensor | float | None = None
+        full, own = denominator, None if shared else bound.owned(flow.denominator)
+        if isinstance(flow.stabiliser, Tensor) or flow.stabiliser != 0:
+            self.stabiliser = self._signed(denominator)
+            own = workspace.take(denominator.shape, denominator) if own is None else own
+            full = own = torch.add(denominator, self.stabiliser, out=own)
+        if self.empty is not None and workspace.reuses and own is not None:
+            full = own.masked_fill_(self.empty, torch.inf)  # a quotient of 0 there
+        elif self.empty is not None:
+            full = torch.where(self.empty, torch.inf, full)
+        self.full = full
+        self.books = self.empty is not None or isinstance(self.stabiliser, Tensor)
+        self.scratch = workspace.take(full.shape, full) if self.books else None
+
+    def _signed(self, denominator: Tensor) -> Tensor | float:
+        """The stabiliser with the sign of the denominator."""
+        flow = self.flow
+        if flow.sign:
+            return flow.stabiliser * flow.sign
+        amount = torch.as_tensor(
+            flow.stabiliser, dtype=denominator.dtype, device=denominator.device
+        )
+        out = self.bound.context.workspace.take(denominator.shape, denominator)
+        return torch.copysign(amount, denominator, out=out)
+
+    def book_lost(self, received: Tensor, result: Share) -> None:
+        """What goes to an empty side has nowhere to go."""
+        if self.empty is None:
+            return
+        context, value = self.bound.context, self.bound.value
+        carried = received * self.flow.share if isinstance(self.flow.share, Tensor) else received
+        lost = context.sum(torch.mul(carried, self.empty, out=self.scratch), value)
+        _book(result, "lost", lost if carried is not received else lost * self.flow.share)
+
+    def book(self, quotient: Tensor, result: Share) -> None:
+        """What the bias and the stabiliser absorb."""
+        flow, context, value = self.flow, self.bound.context, self.bound.value
+        sums = context.channel_sums(quotient, value)
+        if flow.bias is not None and self.spreads:
+            kept = self._distribute(quotient * flow.bias, result)
+            _book(result, "bias", context.sum(kept, value))
+        elif flow.bias is not None:
+            _book(result, "bias", context.dot(quotient, sums, flow.bias, value))
+        if self.stabiliser is not None:
+            factor = self.stabiliser
+            if isinstance(factor, Tensor) and factor.shape == quotient.shape:
+                absorbed = context.sum(torch.mul(quotient, factor, out=self.scratch), value)
+            elif sums is None or (isinstance(factor, Tensor) and factor.numel() != len(sums)):
+                absorbed = context.sum(quotient * factor, value)
+            else:
+                total = sums.sum(1)
+                absorbed = total * (factor.flatten() if isinstance(factor, Tensor) else factor)
+            _book(result, "stabiliser", absorbed)
+
+    def _distribute(self, absorbed: Tensor, result: Share) -> Tensor:
+        """The bias's share evenly over the inputs that an output sees; what sees none keeps it."""
+        bound = self.bound
+        seen = bound.forward([(bound.ones, ONES)]).expand(absorbed.shape)
+        each = torch.where(seen > 0, absorbed / seen.clamp(min=1), 0.0)
+        for index, term in enumerate(bound.linear.terms):
+            _add_message(result, index, _own(term.map.transpose(each, ONES)))
+        return torch.where(seen > 0, 0.0, absorbed)
+
+
+def _quotients(
+    streams: Sequence[Stream], received: Tensor, pieces: Sequence[Tensor] | None
+) -> list[Tensor]:
+    """R_j times the share of each flow over its denominator; a lone flow overwrites R."""
+    workspace = streams[0].bound.context.workspace
+    found: list[Tensor] = []
+    for index, stream in enumerate(streams):
+        out = pieces[index] if pieces is not None else None
+        if len(streams) == 1:
+            out = workspace.own(received)
+        found.append(torch.div(received, stream.full, out=out))
+    for index, stream in enumerate(streams):
+        share = stream.flow.share
+        if isinstance(share, Tensor) or share != 1:
+            found[index] = torch.mul(found[index], share, out=workspace.own(found[index]))
+    return found
+
+
+def _send(
+    bound: Bound, result: Share, inputs: Sequence[Tensor] | None, quotient: Tensor, part: object
+) -> None:
+    """Add x times the transposed map of the quotients to the message of each input."""
+    workspace = bound.context.workspace
+    for index, term in enumerate(bound.linear.terms):
+        message = term.map.transpose(quotient, part)  # type: ignore[arg-type]
+        if inputs is not None:
+            x = inputs[index]
+            own = workspace.own(message) if term.map.fresh and message.shape == x.shape else None
+            message = torch.mul(message, x, out=own)
+        else:
+            message = _own(message)
+        _add_message(result, index, message, own=workspace.reuses)
+
+
+def _own(message: Tensor) -> Tensor:
+    """A tensor that shares no memory, also not with itself."""
+    return message.clone(memory_format=torch.contiguous_format)
+
+
+def _stacking(bound: Bound, flows: Sequence[Flow]) -> int | None:
+    """The axis along which the outputs of several flows are stacked, if they can be."""
+    if len(flows) == 1 or len(bound.linear.terms) != 1:
+        return None
+    products = [flow.products for flow in flows]
+    same = all(
+        len(each) == len(products[0])
+        and all(one[0] is other[0] for one, other in zip(each, products[0], strict=True))
+        for each in products
+    )
+    return bound.linear.terms[0].map.stacks if same else None
+
+
+def _room(bound: Bound, axis: int, count: int) -> Tensor | None:
+    shape = list(bound.value.shape)
+    shape[axis] *= count
+    like = torch.empty(0, dtype=bound.context.dtype, device=bound.context.device)
+    return bound.context.workspace.take(tuple(shape), like)
+
+
+def _add_message(result: Share, index: int, message: Tensor, *, own: bool = False) -> None:
+    present = result.messages[index]
+    if present is None:
+        result.messages[index] = message
+    else:
+        result.messages[index] = present.add_(message) if own else present + message
+
+
+def _book(result: Share, column: str, amount: Tensor) -> None:
+    present = getattr(result, column)
+    setattr(result, column, amount if present is None else present + amount)

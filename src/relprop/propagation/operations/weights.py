@@ -1,0 +1,169 @@
+"""Weights and their parts (w+, w-, w squared, ...), kept from call to call while nothing changes
+them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+LOPSIDED = 0.01  # of the other side: below it z- = z - z+ would be mostly rounding
+
+
+@dataclass(frozen=True)
+class Part:
+    """An elementwise function of weights: positive w+ + negative w-, or w squared, or ones."""
+
+    positive: float = 1.0
+    negative: float = 1.0
+    square: bool = False
+    ones: bool = False
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        if self.ones:
+            return torch.ones_like(weight)
+        if self.square:
+            return weight.square()
+        if self.positive == self.negative:
+            return weight if self.positive == 1 else weight * self.positive
+        if self.positive == 0:
+            return _times(weight.clamp(max=0), self.negative)
+        if self.negative == 0:
+            return _times(weight.clamp(min=0), self.positive)
+        return weight.clamp(min=0) * self.positive + weight.clamp(max=0) * self.negative
+
+
+WEIGHT = Part()
+POSITIVE = Part(1, 0)
+NEGATIVE = Part(0, 1)
+MAGNITUDE = Part(1, -1)
+SQUARE = Part(square=True)
+ONES = Part(ones=True)
+
+
+@dataclass(frozen=True)
+class Stack(Part):
+    """Several parts side by side along the outputs, for maps that say along which axis."""
+
+    parts: tuple[Part, ...] = ()
+
+
+class Weight:
+    """A constant tensor of the model with `scale` folded into it, and the parts made of it.
+
+    `outputs` is the axis of the outputs, along which parts are stacked. `keep` holds parts until
+    `refresh` finds that the tensor has changed, in place or through `.data`.
+    """
+
+    def __init__(self, tensor: Tensor, outputs: int, scale: Tensor | None = None) -> None:
+        self.tensor, self.outputs, self.scale = tensor, outputs, scale
+        self.keep = False
+        self._made: dict[tuple[Part, torch.dtype], Tensor] = {}
+        self._lopsided: bool | None = None
+        self._stamp: tuple[int, Tensor] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.tensor.shape
+
+    def scaled(self, scale: Tensor) -> Weight:
+        """The same tensor with another factor, broadcastable to it."""
+        scale = scale if self.scale is None else self.scale * scale
+        return Weight(self.tensor, self.outputs, scale)
+
+    def part(self, part: Part, dtype: torch.dtype) -> Tensor:
+        """A part of the weight, or several stacked along the outputs."""
+        if part == WEIGHT and self.scale is None:
+            return self.tensor.to(dtype)
+        if not self.keep:
+            return self._make(part, dtype)
+        with self._lock:
+            made = self._made.get((part, dtype))
+            if made is None:
+                if not self._made:
+                    self._stamp = self._read()
+                made = self._made[part, dtype] = self._make(part, dtype)
+            return made
+
+    def refresh(self) -> None:
+        """Forget the parts if the tensor is no longer what they were made of."""
+        with self._lock:
+            if self._stamp is None:
+                return
+            version, figures = self._read()
+            if version != self._stamp[0] or not torch.equal(figures, self._stamp[1]):
+                self._made.clear()
+                self._stamp = self._lopsided = None
+
+    @property
+    def lopsided(self) -> bool:
+        """Whether some output has hardly any weights of one sign.
+
+        There the small side is inaccurate as a difference (thesis 2.26: z- = z - z+).
+        """
+        if self._lopsided is None:
+            whole = self._make(WEIGHT, torch.promote_types(self.tensor.dtype, torch.float32))
+            axes = [axis for axis in range(whole.ndim) if axis != self.outputs % whole.ndim]
+            total, size = whole.sum(axes), whole.abs().sum(axes)
+            small, large = (size - total.abs()) / 2, (size + total.abs()) / 2
+            found = bool((small < LOPSIDED * large).any())
+            if not self.keep:
+                return found
+            with self._lock:
+                self._stamp = self._stamp or self._read()
+                self._lopsided = found
+        return self._lopsided
+
+    def _make(self, part: Part, dtype: torch.dtype) -> Tensor:
+        whole = self.tensor.to(dtype)
+        if self.scale is not None:
+            whole = whole * self.scale.to(whole)
+        if not isinstance(part, Stack):
+            return part(whole)
+        first = whole.movedim(self.outputs, 0)  # where a dense layer keeps its outputs in memory
+        return torch.cat([each(first) for each in part.parts]).movedim(0, self.outputs)
+
+    def _read(self) -> tuple[int, Tensor]:
+        """What tells whether the tensor has changed: its version and, since `.data` hides changes
+        from that, a weighted sum over each row, in which every element counts.
+        """
+        tensor = self.tensor.detach()
+        in_memory = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+        rows = tensor.permute(in_memory).reshape(tensor.shape[in_memory[0]], -1)
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        golden = (5**0.5 - 1) / 2
+        factors = 1 + (torch.arange(rows.shape[1], device=rows.device) * golden) % 1
+        return self.tensor._version, rows @ factors.to(rows)
+
+
+class Weights:
+    """The weights of one explainer: what several plans use is kept once."""
+
+    def __init__(self) -> None:
+        self._known: WeakValueDictionary[tuple[object, ...], Weight] = WeakValueDictionary()
+
+    def kept(self, weight: Weight) -> Weight:
+        """The weight that stands for this one from call to call."""
+        tensor, scale = weight.tensor, weight.scale
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, weight.outputs)
+        present = self._known.get(key)
+        if present is not None and _same(present.scale, scale):
+            return present
+        weight.keep = True
+        self._known[key] = weight
+        return weight
+
+
+def _same(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first, second)
+
+
+def _times(tensor: Tensor, factor: float) -> Tensor:
+    return tensor if factor == 1 else tensor * factor

@@ -1,0 +1,49 @@
+"""Workspace: memory that a walk writes into again and again.
+
+Fresh memory costs more than the arithmetic on it: the system hands it out page by page.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Workspace:
+    """Buffers for one step at a time; `size` elements are enough for any of them.
+
+    Where nothing may be overwritten (`reuses` is False: autograd follows the walk) there are no
+    buffers, and `out=None` makes torch take fresh memory.
+    """
+
+    def __init__(self, size: int, *, reuses: bool = True) -> None:
+        self.size, self.reuses = size, reuses
+        self._buffers: list[Tensor] = []
+        self._taken = 0
+
+    def begin(self) -> None:
+        """A new step: what the last one took is free again."""
+        self._taken = 0
+
+    def take(self, shape: torch.Size | tuple[int, ...], like: Tensor) -> Tensor | None:
+        """Memory of this shape until the next step, with the dtype and device of `like`."""
+        if not self.reuses:
+            return None
+        count = torch.Size(shape).numel()
+        if self._taken == len(self._buffers):
+            self._buffers.append(like.new_empty(max(self.size, count)))
+        buffer = self._buffers[self._taken]
+        if buffer.numel() < count or buffer.dtype != like.dtype or buffer.device != like.device:
+            buffer = self._buffers[self._taken] = like.new_empty(max(self.size, count))
+        self._taken += 1
+        return buffer[:count].view(shape)
+
+    def spare(self, shape: torch.Size, like: Tensor) -> Tensor | None:
+        """Memory of this shape until the next `take`."""
+        found = self.take(shape, like)
+        self._taken -= found is not None
+        return found
+
+    def own(self, tensor: Tensor) -> Tensor | None:
+        """A tensor that may be overwritten, if anything may."""
+        return tensor if self.reuses else None
