@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Without options everything is measured, as `settings` says."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    narrow = "narrows the times, multiplications and memory to this"
+    narrow = "narrows times, arithmetic, memory and first to this"
     parser.add_argument(
         "--only",
         nargs="*",
@@ -72,22 +72,33 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> list[Setting]:
-    """What is timed: as narrowed; else every preset and rival on two networks, the presets with a
-    goal on the others, and a series of batches and sizes without rivals."""
-    if options.networks or options.rules or options.batches or options.sides:
-        return [
-            Setting(name, options.rules or candidates.presets(), batch, side, not options.no_rivals)
-            for name in options.networks or NETWORKS
-            for batch in options.batches or networks.usual(name)[:1]
-            for side in options.sides or networks.usual(name)[1:]
-        ]
-    rivals_too = not options.no_rivals
-    found = [
-        Setting(name, candidates.presets(), *networks.usual(name), rivals_too) for name in NETWORKS
-    ]
-    found += [Setting(name, tuple(GOALS), *networks.usual(name), rivals_too) for name in OTHERS]
+    """What is timed.
+
+    As narrowed; else every preset and rival on two networks, the presets with a goal on the others,
+    and a series of batches and sizes without rivals.
+    """
+    found = _usual(options, NETWORKS, candidates.presets())
+    if _narrowed(options):
+        return found
+    found += _usual(options, OTHERS, tuple(GOALS))
     found += [Setting(name, SERIES, batch, 224, False) for name in NETWORKS for batch in (1, 16)]
     return found + [Setting("resnet50", SERIES, 4, side, False) for side in (64, 128, 320, 448)]
+
+
+def _usual(
+    options: argparse.Namespace, names: Sequence[str], rules: Sequence[str]
+) -> list[Setting]:
+    """Networks at their usual batch and size under some rules, or whatever was asked for."""
+    return [
+        Setting(name, options.rules or rules, batch, side, not options.no_rivals)
+        for name in options.networks or names
+        for batch in options.batches or networks.usual(name)[:1]
+        for side in options.sides or networks.usual(name)[1:]
+    ]
+
+
+def _narrowed(options: argparse.Namespace) -> bool:
+    return bool(options.networks or options.rules or options.batches or options.sides)
 
 
 def _times(options: argparse.Namespace, store: Store) -> None:
@@ -118,8 +129,7 @@ def _arithmetic(options: argparse.Namespace, store: Store) -> None:
 
 
 def _memory(options: argparse.Namespace, store: Store) -> None:
-    narrowed = options.networks or options.rules or options.batches or options.sides
-    for setting in settings(options) if narrowed else _goal_settings(options):
+    for setting in _usual(options, NETWORKS, tuple(GOALS)):
         where: Row = {"network": setting.network, "batch": setting.batch, "side": setting.side}
         members = [GRADIENT, RECORD]
         for rule in setting.rules:
@@ -130,13 +140,8 @@ def _memory(options: argparse.Namespace, store: Store) -> None:
             _add(store, "memory", [row])
 
 
-def _goal_settings(options: argparse.Namespace) -> list[Setting]:
-    rules, rivals_too = tuple(GOALS), not options.no_rivals
-    return [Setting(name, rules, *networks.usual(name), rivals_too) for name in NETWORKS]
-
-
 def _first(options: argparse.Namespace, store: Store) -> None:
-    for setting in _goal_settings(options):
+    for setting in _usual(options, ("resnet50",), tuple(GOALS)):
         where = {"batch": setting.batch, "side": setting.side}
         rules = list(setting.rules)
         _add(store, "first", calls.first_call(setting.network, rules=rules, **where, rounds=5))

@@ -23,14 +23,14 @@ def draw(store: Store, path: Path) -> bool:
         return False
     lines = -(-len(panels) // WIDTH)
     figure = Figure(figsize=(4.6 * min(WIDTH, len(panels)), 3.6 * lines), layout="constrained")
-    grid = figure.subplots(lines, min(WIDTH, len(panels)), squeeze=False).flat
-    for axes, (name, rows) in zip(grid, panels.items(), strict=False):
+    grid = figure.subplots(lines, min(WIDTH, len(panels)), squeeze=False)
+    for axes, (name, rows) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, name, rows, _usual(store.of("arithmetic"), name))
-    for axes in list(grid)[len(panels) :]:
+    for axes in list(grid.flat)[len(panels) :]:
         axes.set_axis_off()
     handles, labels = next(iter(figure.axes)).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
     return True
 
 

@@ -8,6 +8,7 @@ from . import networks
 from .goals import FIRST_CALL, GOALS, IMPORT, NETWORKS, RECORDING
 from .store import Row, Store
 
+WHO = ("network", "batch", "side", "tool", "rule")
 PICTURE = "results.png"
 
 INTRODUCTION = f"""\
@@ -106,8 +107,8 @@ def _times(store: Store) -> list[str]:
         rows = [row for row in store.of("times") if find([row], **where)]
         if not rows:
             continue
-        gradients = [row["ms"] for row in rows if row["tool"] == "gradient"]
-        title = f"{name}, batch {batch}, {side} pixels: a gradient takes {gradients[0]:.0f} ms"
+        unit = number(find(rows, tool="gradient"), "ms", ".0f")
+        title = f"{name}, batch {batch}, {side} pixels: a gradient takes {unit} ms"
         parts.append(f"### {title} {_from(rows)}\n")
         counted = [row for row in store.of("arithmetic") if find([row], **where)]
         lines = [_time_line(rows, counted, rule) for rule in dict.fromkeys(r["rule"] for r in rows)]
@@ -152,19 +153,27 @@ def _series(store: Store) -> list[str]:
     return ["## Cost against batch and size, over a gradient\n", *parts] if parts else []
 
 
-def _over_gradient(memory: list[Row], row: Row | None) -> str:
+def _over_gradient(memory: list[Row], row: Row | None, *figures: str) -> str:
+    """The sum of these figures, of the peak alone where none are named, over the gradient's."""
     if row is None or "peak" not in row:
         return ""
+    figures = figures or ("peak",)
     where = {name: row[name] for name in ("network", "batch", "side")}
     unit = find(memory, **where, tool="gradient")
-    return "" if unit is None or "peak" not in unit else f"{row['peak'] / unit['peak']:.2f}"
+    if unit is None or "peak" not in unit:
+        return ""
+    mine, theirs = (sum(entry[name] for name in figures) for entry in (row, unit))
+    return f"{mine / theirs:.2f}"
 
 
 MEMORY = """\
 Resident memory of a process for each, above what tool, model and images take, after the C library
 has given back what it holds for later. "Peak" is that of the second call less what is kept between
 calls: for ours an Explainer's weight parts and plan, for the gradient and all others what their
-kernels prepared. `record` keeps everything; that and the first call are shown for information.
+kernels prepared. "Together" is both, over both of the gradient's. `record` keeps everything; that
+and the first call are shown for information. "Tensors" are what torch's allocator counts at the
+peak of a second call, over the gradient's, and "kept" what the first call leaves: the kernels' own
+memory is not among them, and they are the same on every run.
 """
 
 
@@ -174,12 +183,15 @@ def _memory(store: Store) -> list[str]:
     for row in rows:
         cells = [row["network"], str(row["batch"]), f"{row['tool']} {row['rule']}".strip()]
         if "failure" in row:
-            lines.append([*cells, row["failure"], "", "", ""])
+            lines.append([*cells, row["failure"], *[""] * 6])
             continue
-        cells += [number(row, "peak", ".0f"), _over_gradient(rows, row)]
-        lines.append([*cells, number(row, "kept", ".0f"), number(row, "first", ".0f")])
-    columns = ["network", "batch", "what", "peak MiB", "over a gradient's", "kept MiB"]
-    text = table([*columns, "first call's peak MiB"], lines, words=3)
+        cells += [number(row, "peak", ".0f"), _over_gradient(rows, row), number(row, "kept", ".0f")]
+        cells += [_over_gradient(rows, row, "peak", "kept"), number(row, "first", ".0f")]
+        tensors = find(store.of("arithmetic"), **{name: row[name] for name in WHO})
+        lines.append([*cells, number(tensors, "allocated"), number(tensors, "kept", ".0f")])
+    columns = ["network", "batch", "what", "peak MiB", "over a gradient's", "kept MiB", "together"]
+    columns += ["first call's peak MiB", "tensors, over a gradient's", "tensors kept MiB"]
+    text = table(columns, lines, words=3)
     return [f"## Peak memory {_from(rows)}\n", MEMORY, text] if rows else []
 
 

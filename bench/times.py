@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from . import candidates, floor, networks
+from .allocation import allocated
 from .candidates import GRADIENT, Candidate
-from .measure import Rounds, interleaved, progress
+from .measure import Rounds, failed, interleaved, progress
 from .store import Row, rounded
 
 
@@ -56,11 +57,19 @@ def _row(candidate: Candidate, rule: str, found: Rounds) -> Row:
 def arithmetic(
     name: str, *, rules: Sequence[str], batch: int, side: int, with_rivals: bool
 ) -> Iterator[Row]:
-    """The floor of each rule, and the multiplications that each tool does, over a gradient's."""
+    """What does not depend on the clock, of each rule and tool.
+
+    floor: the multiplications that the rule needs, over a gradient's; done: those of a second call;
+    allocated: the peak of a second call's tensors over a gradient's; kept: MiB of tensors that the
+    first call leaves behind.
+    """
     network = networks.load(name)
     images = networks.images(network, batch, side)
     where: Row = {"network": name, "batch": batch, "side": side}
-    unit = floor.done(candidates.gradient(network, images))
+    gradient = candidates.gradient(network, images)
+    if failed(gradient):  # no network for images of this size: the table of times says so
+        return
+    unit = floor.done(gradient), allocated(gradient).peak
     for rule in rules:
         progress(f"multiplications: {name}, {rule}")
         for candidate in candidates.group(rule, with_rivals=with_rivals)[1:]:
@@ -69,12 +78,14 @@ def arithmetic(
         gc.collect()
 
 
-def _counted(candidate: Candidate, network: nn.Module, images: Tensor, unit: float) -> Row:
-    """Of ours the floor too; of an Explainer its second call, for the first makes weight parts."""
+def _counted(
+    candidate: Candidate, network: nn.Module, images: Tensor, unit: tuple[int, int]
+) -> Row:
     try:
         step = candidates.prepare(candidate, network, images)
-        step()
-        row: Row = {"done": rounded(floor.done(step) / unit)}
+        row: Row = {"kept": rounded(allocated(step).left / 2**20)}
+        row["done"] = rounded(floor.done(step) / unit[0])
+        row["allocated"] = rounded(allocated(step).peak / unit[1])
         if candidate.tool == "relprop":
             least = floor.floor(candidate.rule, network, images)
             row["floor"] = None if least is None else rounded(least)

@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench import calls, candidates, correctness, floor, gpu, measure, memory, networks, times
+from bench import (
+    allocation,
+    calls,
+    candidates,
+    correctness,
+    floor,
+    gpu,
+    measure,
+    memory,
+    networks,
+    times,
+)
 from bench.candidates import Candidate
 
 # Networks with random weights absorb much on the way; nobody looks at their maps here.
@@ -98,6 +109,14 @@ def test_times_and_multiplications() -> None:
     assert ours["rounds"] == 3
     (row,) = times.arithmetic("lenet5", **where)
     assert row["done"] >= row["floor"] > 1
+    assert row["allocated"] > 0
+    assert row["kept"] >= 0
+
+
+def test_allocated_bytes_are_counted() -> None:
+    kept = []
+    found = allocation.allocated(lambda: kept.append(torch.empty(1000)) or torch.empty(500).neg())
+    assert (found.peak, found.left) == (4000 + 2 * 2000, 4000)
 
 
 def test_what_a_tool_refuses_stands_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:

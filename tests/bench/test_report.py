@@ -31,10 +31,13 @@ def store(tmp_path: Path) -> Store:
     zennit = timed("zennit", 2.4, ours_middle=2.3, ours_low=2.2, ours_high=2.4)
     captum = {**PLACE, "tool": "captum", "failure": "TypeError"}
     store.add("times", [timed("gradient", 1.0), timed("relprop", 1.04), zennit, captum])
-    store.add("arithmetic", [{**PLACE, "tool": "relprop", "done": 1.25, "floor": 1.0}])
+    store.add(
+        "arithmetic",
+        [{**PLACE, "tool": "relprop", "done": 1.25, "floor": 1.0, "allocated": 1.5, "kept": 3}],
+    )
     memory = {**PLACE, "first": 50.0, "kept": 7.0}
     store.add("memory", [{**memory, "tool": "gradient", "rule": "", "peak": 20.0}])
-    store.add("memory", [{**memory, "tool": "relprop", "peak": 24.0}])
+    store.add("memory", [{**memory, "tool": "relprop", "peak": 24.0, "kept": 9.0}])
     return store
 
 
@@ -68,7 +71,7 @@ def test_the_report_shows_times_floors_rivals_and_goals(store: Store) -> None:
         "| 2.30 (2.20 to 2.40) | TypeError |" in text
     )
     assert "| epsilon | vgg16 | 1.04 | 1.05 | 2.3 | 2.2 | 1.20 | 1.25 |" in text
-    assert "| vgg16 | 4 | relprop epsilon | 24 | 1.20 | 7 | 50 |" in text
+    assert "| vgg16 | 4 | relprop epsilon | 24 | 1.20 | 9 | 1.22 | 50 | 1.50 | 3 |" in text
     assert "2026-01-02 03:04 UTC" in text
     assert "`python -m bench`" in text
     assert "On CUDA" not in text  # nothing was measured there
