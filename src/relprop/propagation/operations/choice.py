@@ -15,6 +15,7 @@ from ..rules import Flat, Rule
 from .family import Context, Family, OneInput, Share, Sharer, only
 from .registry import keep_whole, overloads, register_operation
 from .windows import WindowAxis, adaptive_axis, gather, regular_axis, scatter, spread, valid
+from .winners import PoolAxis, to_winners
 
 Weights = Callable[
     [Tensor, Tensor, Tensor], Tensor
@@ -27,12 +28,16 @@ class WindowPool(OneInput):
 
     axes: Sequence[WindowAxis]
     weights: Weights
+    maximum: Sequence[PoolAxis] = ()  # of max pooling with windows of one size
     kind: str = field(default="pooling", kw_only=True)
     flattens: ClassVar[bool] = True
     default: ClassVar[str] = "to the winner"
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         output = context.operation.output
+        if self.maximum and context.workspace.reuses and not isinstance(rule, Flat):
+            x, best = context.tensor(self.value), context.tensor(output)
+            return lambda relevance: Share([to_winners(x, best, only(relevance), self.maximum)])
         x = context.tensor(self.value)
         real = valid(self.axes, x.device)
         if isinstance(rule, Flat):
@@ -117,10 +122,10 @@ def max_pool(operation: Operation) -> Family:
     stride = operation.argument(2, "stride") or kernel
     padding = _per_axis(operation.argument(3, "padding", 0), n)
     dilation = _per_axis(operation.argument(4, "dilation", 1), n)
-    shapes = zip(
-        x.shape[-n:], operation.output.shape[-n:], kernel, stride, padding, dilation, strict=True
-    )
-    return WindowPool(x, [regular_axis(*numbers) for numbers in shapes], _winners)
+    sizes = (x.shape[-n:], operation.output.shape[-n:])
+    shapes = list(zip(*sizes, kernel, stride, padding, dilation, strict=True))
+    axes = [regular_axis(*numbers) for numbers in shapes]
+    return WindowPool(x, axes, _winners, [PoolAxis(*numbers) for numbers in shapes])
 
 
 @register_operation(*overloads("adaptive_max_pool2d", "adaptive_max_pool3d"))
