@@ -43,6 +43,9 @@ FORWARDS = {
     "Magnitude": (3, 3),
     "Pass": (1, 1),
 }
+# The same right below a ReLU, which lets nothing through where z <= 0. Gamma then favours w+ alone:
+# z, x (w + gamma w+) and one backwards.
+BELOW_RELU = FORWARDS | {"Gamma": (3, 4)}
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,12 @@ def done(step: Step) -> int:
     return counter.multiplications
 
 
-def forwards(rule: str, *, nonnegative: bool) -> int:
+def forwards(rule: str, *, nonnegative: bool, below_relu: bool) -> int:
     """The forwards of a layer under a rule as the plan writes it; KeyError for one not known."""
     name, arguments = re.findall(r"^(\w+)\(?(.*?)\)?$", rule.removeprefix("folded: "))[0]
     if name == "AlphaBeta" and re.match(r"(alpha=)?1(\.0)?\b(?!\.)", arguments):
         name = "ZPlus"
-    return FORWARDS[name][0 if nonnegative else 1]
+    return (BELOW_RELU if below_relu else FORWARDS)[name][0 if nonnegative else 1]
 
 
 def floor(preset: str, network: nn.Module, batch: Tensor) -> float | None:
@@ -123,11 +126,41 @@ def floor(preset: str, network: nn.Module, batch: Tensor) -> float | None:
     found = products(network, batch)
     names = {product.operation for product in found}
     coverage = relprop.Explainer(network, rules=preset).coverage(batch)
-    rows = [row for row in coverage if row.operation in names]
-    if coverage.refused or [row.operation for row in rows] != [p.operation for p in found]:
+    relus = below_relus(network, batch)
+    rows = [
+        (row, relu) for row, relu in zip(coverage, relus, strict=True) if row.operation in names
+    ]
+    if coverage.refused or [row.operation for row, _ in rows] != [p.operation for p in found]:
         return None
     needed = sum(
-        product.multiplications * forwards(row.rule, nonnegative=product.nonnegative)
-        for product, row in zip(found, rows, strict=True)
+        product.multiplications
+        * forwards(row.rule, nonnegative=product.nonnegative, below_relu=relu)
+        for product, (row, relu) in zip(found, rows, strict=True)
     )
     return needed / done(candidates.gradient(network, batch))
+
+
+def below_relus(network: nn.Module, batch: Tensor) -> list[bool]:
+    """For each recorded operation whether a ReLU alone reads it, a batch norm between or not."""
+    operations = relprop.record(network, batch).operations
+    readers: dict[int, list[Any]] = {}
+    for operation in operations:
+        for value in operation.inputs():
+            readers.setdefault(value.index, []).append(operation)
+
+    def reader(operation: Any) -> Any:
+        found = readers.get(operation.output.index, [])
+        if len(found) == 1 and "batch_norm" in found[0].name:
+            return reader(found[0])
+        return found[0] if len(found) == 1 else None
+
+    return [_is_relu(reader(operation)) for operation in operations]
+
+
+def _is_relu(operation: Any) -> bool:
+    """ReLU, or ReLU6, which is recorded as a hardtanh from 0."""
+    if operation is None:
+        return False
+    if operation.name.startswith("aten.hardtanh."):
+        return float(operation.args[1]) == 0
+    return bool(operation.name.startswith("aten.relu."))
