@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry as formulas
 
 import relprop
 
@@ -72,7 +72,7 @@ class _Counter(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
+        formula = formulas.get(func._overloadpacket)
         if formula is not None:  # which counts the additions too
             self.note(func, args, formula(*args, **(kwargs or {}), out_val=result) // 2)
         return result
