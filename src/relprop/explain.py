@@ -12,10 +12,11 @@ from torch.utils import _pytree as pytree
 from .errors import InvalidInput, UnknownName
 from .propagation.checks import check_inputs
 from .propagation.coverage import Coverage, coverage_of
-from .propagation.lrp import Options, check_names, explain_recording, plan_recording
+from .propagation.lrp import Options, check_names, explain_run, find_route, plan_recording
 from .propagation.presets import Preset
 from .propagation.record import record as record_run
 from .propagation.recording import Recording
+from .propagation.routes import Routes
 from .propagation.rules import Rule
 from .propagation.targets import part_of, weights_of
 from .result import Explanation, merged
@@ -84,7 +85,12 @@ def record(model: Callable[..., Any], inputs: Any) -> Recording:
 
 
 class Explainer:
-    """Explains one model again and again, keeping plans between calls with the same shapes."""
+    """Explains one model again and again, keeping what does not depend on the inputs.
+
+    For inputs of the same shapes the plan is kept and only the values that it reads; for all of
+    them the parts of weights (w+, w-), as long as the weights stay what they are. Safe to call
+    from several threads, and when parameters change.
+    """
 
     def __init__(
         self,
@@ -102,10 +108,15 @@ class Explainer:
             )
         self.model = model
         self._options = Options(rules, flat_until, _layer_names(layers), class_axis)
+        self._routes = Routes()
 
     def __call__(self, inputs: Any, target: Any = None) -> Explanation:
         """As `relprop.explain`, with this explainer's options."""
-        return _explain(self.model, inputs, target, self._options, False)
+        model = _network(self.model)
+        check_names(model, self._options)
+        with torch.no_grad():
+            recording, route = self._routes.run(model, inputs, self._options)
+            return explain_run(recording, route, target, self._options, release=True)
 
     def coverage(self, inputs: Any) -> Coverage:
         """The plan as a table: module, operation, family and rule, "refused" with its reason."""
@@ -124,7 +135,8 @@ def _explain(
     check_names(model, options)
     recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
     with torch.set_grad_enabled(differentiable):
-        return explain_recording(recording, target, options, release=not differentiable)
+        route = find_route(recording, options)
+        return explain_run(recording, route, target, options, release=not differentiable)
 
 
 def _in_batches(

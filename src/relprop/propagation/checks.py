@@ -12,6 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
 from ..errors import InvalidInput
+from .recording import Value
 
 
 def check_mode(model: Any) -> None:
@@ -87,7 +88,7 @@ def select_output(result: Any) -> Tensor:
     )
 
 
-def check_batch(output: Tensor, inputs: list[Tensor]) -> None:
+def check_batch(output: Value, inputs: list[Tensor]) -> None:
     """The first axis of output and inputs is the sample."""
     for tensor in inputs:
         if output.ndim == 0 or tensor.shape[0] != output.shape[0]:

@@ -15,18 +15,15 @@ from torch.utils import _pytree as pytree
 from ..errors import InvalidInput, InvalidRule, RelpropWarning, UnknownName
 from ..result import Explanation
 from .checks import check_batch
-from .operations.movement import Move
-from .operations.registry import HANDLERS, overloads
+from .operations.weights import Weights
 from .plan import Plan, make_plan
 from .presets import Preset, as_preset
-from .recording import Operation, Recording, Value, replace_leaves
+from .recording import Recording
+from .route import Route, find_ending, make_route
 from .rules import BIAS_MODES, Rule
-from .targets import choose_start, predicted
+from .targets import Start, choose_start, predicted
 from .walk import Walked, walk
 
-ENDINGS = set(
-    overloads("_softmax", "_log_softmax", "sigmoid", "_safe_softmax", "log_sigmoid_forward")
-)
 MOSTLY_ABSORBED = 0.9
 
 
@@ -48,7 +45,11 @@ class Options:
 
 
 def plan_recording(
-    recording: Recording, options: Options, *, refuse: bool = True
+    recording: Recording,
+    options: Options,
+    *,
+    weights: Weights | None = None,
+    refuse: bool = True,
 ) -> tuple[Plan, Preset]:
     """The plan of a recording and the preset that it follows (chosen by the network where none
     is given).
@@ -65,74 +66,45 @@ def plan_recording(
         preset,
         flat_until=options.flat_until,
         bias=options.bias,
-        left_out=ending(recording)[0],
+        left_out=find_ending(recording).operation,
+        weights=weights,
         refuse=refuse,
     )
     return plan, chosen[0]
 
 
-def explain_recording(
-    recording: Recording, target: Any, options: Options, *, release: bool = False
-) -> Explanation:
-    """Explain one recorded run. Raises InvalidTarget, InvalidRule, UnknownName,
-    UnsupportedOperation.
+def find_route(recording: Recording, options: Options, weights: Weights | None = None) -> Route:
+    """What is worked out about a recording before its numbers are looked at.
+
+    `weights`: where the parts of weights are kept from call to call. Raises InvalidInput,
+    InvalidRule, UnknownName, UnsupportedOperation.
     """
     check_layers(options.layers, recording)
-    check_batch(recording.tensor(recording.output_value), recording.input_tensors)
-    left_out, output = ending(recording)
+    check_batch(recording.output_value, recording.input_tensors)
+    plan, preset = plan_recording(recording, options, weights=weights)
+    return make_route(recording, plan, preset.name, find_ending(recording))
+
+
+def explain_run(
+    recording: Recording, route: Route, target: Any, options: Options, *, release: bool = False
+) -> Explanation:
+    """Explain one recorded run along its route. Raises InvalidTarget."""
+    output = route.ending.output(recording)
     if target is None:
         target = predicted(recording.tensor(recording.output_value), options.class_axis)
     start = choose_start(output.detach(), target, options.class_axis)
-    plan, preset = plan_recording(recording, options)
     relevance = [weights * output for weights in start.weights]
-    if plan.assumes_positive_output and any(bool((r < 0).any()) for r in relevance):
+    if route.plan.assumes_positive_output and any(bool((r < 0).any()) for r in relevance):
         warnings.warn(
             "an AlphaBeta or ZPlus rule at the top starts from an output that is negative: these "
-            "rules "
-            "assume positive outputs, and the map comes out with the wrong sign (thesis 5.4.1); "
-            "use "
-            "Epsilon for the last layer",
+            "rules assume positive outputs, and the map comes out with the wrong sign (thesis "
+            "5.4.1); use Epsilon for the last layer",
             RelpropWarning,
             stacklevel=4,
         )
-    walked = walk(recording, plan, relevance, layers=options.layers, release=release)
-    notes = recording.notes
-    if left_out is not None:
-        notes = (
-            *notes,
-            f"{left_out.name} at the end of the model is left out: relevance starts at its input",
-        )
+    walked = walk(recording, route, relevance, layers=options.layers, release=release)
     _warn_absorbed(walked)
-    return _result(
-        recording, walked, start.single, output.clone(), start.target, preset.name, notes
-    )
-
-
-def ending(recording: Recording) -> tuple[Operation | None, Tensor]:
-    """The softmax or sigmoid that ends the model, if there is one, and the output without it."""
-    producers = recording.producers()
-    moves: list[Operation] = []
-    operation = producers.get(recording.output_value.index)
-    while operation is not None and operation.target not in ENDINGS:
-        handler = HANDLERS.get(operation.target)
-        family = handler(operation) if handler is not None else None
-        inputs = list(operation.inputs())
-        if not (isinstance(family, Move) and family.keeps_order):
-            operation = None
-            break
-        moves.append(operation)
-        operation = producers.get(inputs[0].index)
-    if operation is None:
-        return None, recording.tensor(recording.output_value)
-    present = recording.tensor(next(operation.inputs()))
-    for move in reversed(moves):
-        args, kwargs = replace_leaves((move.args, move.kwargs), _given(present))
-        present = move.target(*args, **kwargs)
-    return operation, present
-
-
-def _given(tensor: Tensor) -> Any:
-    return lambda leaf: tensor if isinstance(leaf, Value) else leaf
+    return _result(recording, route, walked, start, output.clone())
 
 
 def check_names(model: Any, options: Options) -> None:
@@ -173,21 +145,20 @@ def _warn_absorbed(walked: Walked) -> None:
 
 
 def _result(
-    recording: Recording,
-    walked: Walked,
-    single: bool,
-    output: Tensor,
-    target: Any,
-    preset: str,
-    notes: tuple[str, ...],
+    recording: Recording, route: Route, walked: Walked, start: Start, output: Tensor
 ) -> Explanation:
+    single, notes, left_out = start.single, recording.notes, route.ending.operation
+    if left_out is not None:
+        notes = (
+            *notes,
+            f"{left_out.name} at the end of the model is left out: relevance starts at its input",
+        )
     entries: list[Tensor | None] = []
-    reached = recording.ancestors()
     for index, value in enumerate(recording.input_values):
         given = recording.input_tensors[index]
         maps = [found[index] for found in walked.inputs]
         if all(m is None for m in maps):
-            if given.is_floating_point() and (value is None or value.index not in reached):
+            if given.is_floating_point() and (value is None or value.index not in route.reached):
                 raise InvalidInput(
                     f"the output does not depend on input {index} of shape {tuple(given.shape)}; "
                     "leave it "
@@ -210,9 +181,9 @@ def _result(
     return Explanation(
         relevance=pytree.tree_unflatten(leaves, structure),
         output=output,
-        target=target,
+        target=start.target,
         method="lrp",
-        preset=preset,
+        preset=route.preset,
         layers=layers,
         ledger=ledger,
         notes=notes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import InvalidRule, UnsupportedOperation
 from .facts import Fact, common_source, gather_facts
@@ -12,11 +12,12 @@ from .keep import Zeros, values_read
 from .operations.elementwise import Activation, LeftOut
 from .operations.family import Family, Refused
 from .operations.follow import Follow
-from .operations.linear import Linear
+from .operations.linear import Linear, Term
 from .operations.movement import Move
 from .operations.normalisation import Standardisation
 from .operations.product import ATTENTION, Product, Quotient, Softmax
 from .operations.registry import HANDLERS
+from .operations.weights import Weights
 from .positions import Positions, flat_zone
 from .presets import Preset, Site
 from .recording import Operation, Recording, Value, is_continuous
@@ -73,14 +74,15 @@ def make_plan(
     flat_until: str | None = None,
     bias: str = "absorb",
     left_out: Operation | None = None,
+    weights: Weights | None = None,
     refuse: bool = True,
 ) -> Plan:
     """Choose family and rule for every operation that relevance reaches.
 
     `preset` may be a function of whether the network is residual; `left_out` is the softmax that
-    ends the model, through which relevance passes. Raises UnsupportedOperation (by name and module
-    path), InvalidRule, UnknownName (`flat_until`). With `refuse=False` refusals are listed in the
-    plan.
+    ends the model, through which relevance passes; `weights` keeps the parts of weights. Raises
+    UnsupportedOperation (by name and module path), InvalidRule, UnknownName (`flat_until`). With
+    `refuse=False` refusals are listed in the plan.
     """
     families = [_family(operation) for operation in recording.operations]
     if left_out is not None:
@@ -93,6 +95,7 @@ def make_plan(
     )
     planner.preset = chosen.with_bias(bias) if bias != "absorb" else chosen
     planner.default = Epsilon(bias=bias)
+    planner.weights = weights
     plan = planner.plan()
     if refuse and plan.refusals:
         raise UnsupportedOperation(_refusal_message(plan.refusals))
@@ -132,6 +135,7 @@ class _Planner:
     flat_until: str | None
     preset: Preset = field(default_factory=lambda: Preset([]))
     default: Rule = field(default_factory=Epsilon)
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
         self.facts: list[Fact] = gather_facts(self.recording, self.families)
@@ -179,6 +183,9 @@ class _Planner:
         self.positions.pass_on(operation, family)
         output, silent = self.zeros.read_from(operation, rule)
         self.zeros.pass_on(operation, family, rule)
+        if isinstance(family, Linear) and self.weights is not None:
+            terms = [Term(term.value, term.map.keeping(self.weights)) for term in family.terms]
+            family = replace(family, terms=terms)
         reads = frozenset(values_read(operation, family, rule, output, silent=silent))
         return Step(operation, family, rule, site, folded, output, silent, reads)
 

@@ -40,7 +40,7 @@ def run(
         rebuilt = pytree.tree_unflatten(
             [next(entries) if isinstance(leaf, Tensor) else leaf for leaf in flat], structure
         )
-        return select_output(_call(forward, rebuilt))
+        return select_output(call_model(forward, rebuilt))
 
     copies = [tensor.detach().clone() for tensor in tensors]
     input_values = [recorder.track(copy) for copy in copies]
@@ -149,7 +149,8 @@ def _start_again(recorder: Recorder, copies: list[Tensor], *, functional: bool) 
     recorder.known = {id(copy): recorder.known[id(copy)] for copy in copies}
 
 
-def _call(model: Callable[..., Any], inputs: Any) -> Any:
+def call_model(model: Callable[..., Any], inputs: Any) -> Any:
+    """`model(inputs)`, with a tuple or a dict taken apart."""
     if isinstance(inputs, Mapping):
         return model(**inputs)
     if isinstance(inputs, (tuple, list)):

@@ -32,7 +32,7 @@ DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
 }
 
 
-def _pure_form(func: Any) -> Any:
+def pure_form(func: Any) -> Any:
     """The operation that computes what an in-place one writes (clamp_min for clamp_min_)."""
     name = func._schema.name.removeprefix("aten::")
     if not name.endswith("_"):
@@ -203,7 +203,7 @@ class Recorder(TorchDispatchMode):
         value = self.known[id(target)]
         if func is aten.copy_.default and value.index < self.inputs and self.functional:
             return target  # functionalize hands changes of the inputs back; ours are copies
-        pure = _pure_form(func)
+        pure = pure_form(func)
         moves_only = torch.Tag.inplace_view in func.tags
         if pure is not None and not self.suspended and (moves_only or not self._is_shared(target)):
             before = target.detach() if moves_only else target.detach().clone()

@@ -87,18 +87,18 @@ class Recording:
     @property
     def output(self) -> Tensor:
         """What the model said, before a softmax or sigmoid that ends it."""
-        from .lrp import ending
+        from .route import find_ending
 
-        return ending(self)[1]
+        return find_ending(self).output(self)
 
     def explain(self, target: Any = None, *, rules: Any = None, layers: Any = ()) -> Any:
         """An `Explanation` of this run; target, rules and layers as in `relprop.explain`."""
-        from .lrp import Options, explain_recording
+        from .lrp import Options, explain_run, find_route
 
         names = (layers,) if isinstance(layers, str) else tuple(layers)
         options = Options(rules, layers=names)
         with torch.no_grad():
-            return explain_recording(self, target, options)
+            return explain_run(self, find_route(self, options), target, options)
 
     @property
     def batch(self) -> int:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
-from .layout import Layout
-from .layouts import find_layouts
 from .ledger import COLUMNS, Ledger, Row
 from .operations.family import Context, Share
-from .plan import Plan, Step
+from .plan import Step
 from .recording import Recording, Value, is_continuous
+from .route import Route
 from .workspace import Workspace
 
 
@@ -39,17 +38,18 @@ class _Walker:
     def __init__(
         self,
         recording: Recording,
-        plan: Plan,
+        route: Route,
         layers: Sequence[str],
         targets: int,
         *,
         reuses: bool,
     ) -> None:
+        plan = route.plan
         self.recording, self.plan, self.targets = recording, plan, targets
         output = recording.tensor(recording.output_value)
         self.device = output.device
         self.dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
-        self.layouts: list[Layout] = find_layouts(recording, plan.families)
+        self.layouts = route.layouts
         self.waiting: list[dict[int, _Parcel]] = [{} for _ in range(targets)]
         self.wanted = {value.index for name in layers for value in recording.module_outputs[name]}
         self.wanted = {plan.stands_for.get(i, i) for i in self.wanted}
@@ -178,7 +178,7 @@ class _Walker:
 
 def walk(
     recording: Recording,
-    plan: Plan,
+    route: Route,
     relevance: Sequence[Tensor],
     *,
     layers: Sequence[str] = (),
@@ -189,7 +189,8 @@ def walk(
     `layers`: modules whose outputs' relevance is kept. `release` frees recorded values as the walk
     passes them. Raises InvalidInput where relevance is not finite, naming the operation.
     """
-    walker = _Walker(recording, plan, layers, len(relevance), reuses=not torch.is_grad_enabled())
+    plan = route.plan
+    walker = _Walker(recording, route, layers, len(relevance), reuses=not torch.is_grad_enabled())
     start = torch.stack([walker.start(i, r) for i, r in enumerate(relevance)], 1)
     last = {index: step for step in plan.steps for index in step.reads}
     if release:

@@ -130,7 +130,8 @@ class Bound:
             for term, x in zip(self.linear.terms, inputs or self.ones, strict=True):
                 z = term.map.forward(x, part)
                 if total is None:
-                    total, fresh = z, owns and term.map.fresh and z.shape == self.value.shape
+                    fresh = owns and term.map.fresh and not part.ones
+                    total, fresh = z, fresh and z.shape == self.value.shape
                 else:
                     total = total.add_(z) if fresh else total + z
         assert total is not None
