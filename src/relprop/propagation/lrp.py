@@ -169,7 +169,7 @@ def _result(
         assert value is not None
         zeros = torch.zeros(value.shape)
         present = [zeros if m is None else m for m in maps]
-        entries.append(present[0] if single else torch.stack(present, 1))
+        entries.append((present[0] if single else torch.stack(present, 1)).contiguous())
     flat, structure = recording.structure
     remaining = iter(entries)
     leaves = [next(remaining) if isinstance(leaf, Tensor) else None for leaf in flat]

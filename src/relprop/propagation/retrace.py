@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .checks import check_inputs, check_mode, select_output
-from .record import call_model
+from .record import call_model, copied
 from .recorder import DECOMPOSED, SCALAR_READS, SHAPE_ONLY, Recorder, WholeFunctions, pure_form
 from .recording import Operation, Recording, Value, is_continuous, leaves
 from .route import Route
@@ -39,7 +39,7 @@ def retrace(model: Callable[..., Any], inputs: Any, route: Route) -> Recording |
     check_inputs(inputs)
     flat, structure = pytree.tree_flatten(inputs)
     tensors = [leaf for leaf in flat if isinstance(leaf, Tensor)]
-    copies = [tensor.detach().clone() for tensor in tensors]
+    copies = [copied(tensor, channels_last=route.channels_last) for tensor in tensors]
     follower = Follower(route, copies)
     entries = iter(copies)
     rebuilt = pytree.tree_unflatten(
@@ -65,6 +65,7 @@ class Follower(Recorder):
     def __init__(self, route: Route, inputs: list[Tensor]) -> None:
         super().__init__()
         self.route, self.position = route, 0
+        self.channels_last = route.channels_last
         self.expected = route.recording.operations
         self.values = [None] * len(route.recording.values)
         self.watched: dict[int, weakref.ref[Tensor]] = {}

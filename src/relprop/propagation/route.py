@@ -78,6 +78,7 @@ class Route:
     reached: frozenset[int]  # the values that the output depends on
     keeps: frozenset[int]  # the values that are read after the run
     shared: frozenset[int]  # the values that lie in the same memory as another one
+    channels_last: bool = False
     constants: tuple[Tensor, ...] = ()
     copies: tuple[Tensor, ...] = ()
 

@@ -95,7 +95,7 @@ class _Walker:
             return None
         parcel = self.waiting[target].pop(value.index, None)
         if parcel is not None and value.index in self.wanted:
-            self.kept[target][value.index] = parcel.relevance.clone()
+            self.kept[target][value.index] = _copy(parcel.relevance)
         return parcel
 
     def _book(
@@ -203,6 +203,10 @@ def walk(
     walked = walker.finish(layers, rows, start)
     _check_finite(walked.ledger)
     return walked
+
+
+def _copy(relevance: Tensor) -> Tensor:
+    return relevance.clone(memory_format=torch.contiguous_format)
 
 
 def _check_finite(ledger: Ledger) -> None:

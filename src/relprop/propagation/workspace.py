@@ -25,10 +25,16 @@ class Workspace:
         """A new step: what the last one took is free again."""
         self._taken = 0
 
-    def take(self, shape: torch.Size | tuple[int, ...], like: Tensor) -> Tensor | None:
-        """Memory of this shape until the next step, with the dtype and device of `like`."""
+    def take(self, like: Tensor, *, stacked: tuple[int, int] | None = None) -> Tensor | None:
+        """Memory until the next step for a tensor like this one, its axes in the same order.
+
+        `stacked`: an axis, and how many tensors like this one are to stand along it.
+        """
         if not self.reuses:
             return None
+        shape = list(like.shape)
+        if stacked is not None:
+            shape[stacked[0]] *= stacked[1]
         count = torch.Size(shape).numel()
         if self._taken == len(self._buffers):
             self._buffers.append(like.new_empty(max(self.size, count)))
@@ -36,11 +42,15 @@ class Workspace:
         if buffer.numel() < count or buffer.dtype != like.dtype or buffer.device != like.device:
             buffer = self._buffers[self._taken] = like.new_empty(max(self.size, count))
         self._taken += 1
-        return buffer[:count].view(shape)
+        flat = buffer[:count]
+        if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+            samples, channels, *positions = shape
+            return flat.view(samples, *positions, channels).movedim(-1, 1)
+        return flat.view(shape)
 
-    def spare(self, shape: torch.Size, like: Tensor) -> Tensor | None:
-        """Memory of this shape until the next `take`."""
-        found = self.take(shape, like)
+    def spare(self, like: Tensor) -> Tensor | None:
+        """Such memory until the next `take`."""
+        found = self.take(like)
         self._taken -= found is not None
         return found
 

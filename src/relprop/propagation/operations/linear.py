@@ -161,9 +161,9 @@ class Bound:
     def difference(self, z: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
         """z less one side, which is the other side, and where that is nothing but rounding."""
         workspace = self.context.workspace
-        total = torch.sub(z, side, out=workspace.take(side.shape, side))
+        total = torch.sub(z, side, out=workspace.take(side))
         self._totals.append(total)
-        return total, total > torch.mul(side, -ROUNDING, out=workspace.spare(side.shape, side))
+        return total, total > torch.mul(side, -ROUNDING, out=workspace.spare(side))
 
     def bounds(self, low: Any, high: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The lowest and highest inputs, shaped like the inputs."""

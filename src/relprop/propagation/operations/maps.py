@@ -151,7 +151,9 @@ class Convolution(LinearMap):
     def _convolve_back(
         self, s: Tensor, weight: Tensor, shape: Sequence[int], groups: int
     ) -> Tensor:
-        shaped = s.new_empty(1).expand(shape)  # only its shape is read
+        last = s.ndim == 4 and s.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if last else torch.contiguous_format
+        shaped = torch.empty(shape, dtype=s.dtype, device=s.device, memory_format=order)  # not read
         found = torch.ops.aten.convolution_backward.default(
             s, shaped, weight, None, *self.options[:5], groups, [True, False, False]
         )

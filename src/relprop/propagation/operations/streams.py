@@ -26,7 +26,9 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
     """Share relevance along the flows; with `spreads`, the bias's share goes to the inputs too."""
     streams = [Stream(bound, flow, flows, spreads=spreads) for flow in flows]
     axis = _stacking(bound, flows)
-    room = None if axis is None else _room(bound, axis, len(flows))
+    room = None
+    if axis is not None:
+        room = bound.context.workspace.take(streams[0].full, stacked=(axis, len(flows)))
 
     def share(relevance: Sequence[Tensor | None]) -> Share:
         received = only(relevance)
@@ -66,7 +68,7 @@ class Stream:
         full, own = denominator, None if shared else bound.owned(flow.denominator)
         if isinstance(flow.stabiliser, Tensor) or flow.stabiliser != 0:
             self.stabiliser = self._signed(denominator)
-            own = workspace.take(denominator.shape, denominator) if own is None else own
+            own = workspace.take(denominator) if own is None else own
             full = own = torch.add(denominator, self.stabiliser, out=own)
         if self.empty is not None and workspace.reuses and own is not None:
             full = own.masked_fill_(self.empty, torch.inf)  # a quotient of 0 there
@@ -74,7 +76,7 @@ class Stream:
             full = torch.where(self.empty, torch.inf, full)
         self.full = full
         self.books = self.empty is not None or isinstance(self.stabiliser, Tensor)
-        self.scratch = workspace.take(full.shape, full) if self.books else None
+        self.scratch = workspace.take(full) if self.books else None
 
     def _signed(self, denominator: Tensor) -> Tensor | float:
         """The stabiliser with the sign of the denominator."""
@@ -84,7 +86,7 @@ class Stream:
         amount = torch.as_tensor(
             flow.stabiliser, dtype=denominator.dtype, device=denominator.device
         )
-        out = self.bound.context.workspace.take(denominator.shape, denominator)
+        out = self.bound.context.workspace.take(denominator)
         return torch.copysign(amount, denominator, out=out)
 
     def book_lost(self, received: Tensor, result: Share) -> None:
@@ -176,13 +178,6 @@ def _stacking(bound: Bound, flows: Sequence[Flow]) -> int | None:
         for each in products
     )
     return bound.linear.terms[0].map.stacks if same else None
-
-
-def _room(bound: Bound, axis: int, count: int) -> Tensor | None:
-    shape = list(bound.value.shape)
-    shape[axis] *= count
-    like = torch.empty(0, dtype=bound.context.dtype, device=bound.context.device)
-    return bound.context.workspace.take(tuple(shape), like)
 
 
 def _add_message(result: Share, index: int, message: Tensor, *, own: bool = False) -> None:

@@ -44,9 +44,20 @@ class PoolAxis:
                 found.append((phase, slice(first + whole, end + whole), slice(first, end)))
         return found
 
+    def steps(self) -> list[tuple[slice, slice]]:
+        """For each position within the window: for which outputs, and what they read."""
+        found = []
+        for phase, part, outputs in self.offsets():
+            first = part.start * self.stride + phase
+            end = (part.stop - 1) * self.stride + phase + 1
+            found.append((outputs, slice(first, end, self.stride)))
+        return found
+
 
 def to_winners(x: Tensor, output: Tensor, received: Tensor, axes: Sequence[PoolAxis]) -> Tensor:
     """What each input receives, shaped like x; `output` is the pooled x, `received` shaped so."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return _channels_last(x, output, received, axes)
     count = len(axes)
     message = torch.empty(x.shape, dtype=received.dtype, device=received.device)
     flat = [t.reshape(-1, *t.shape[-count:]) for t in (x, output, received, message)]
@@ -54,6 +65,26 @@ def to_winners(x: Tensor, output: Tensor, received: Tensor, axes: Sequence[PoolA
     pool = _Pool(axes, steps, flat[0])
     for begin in range(0, len(flat[0]), steps):
         pool.share(*(t[begin : begin + steps] for t in flat))
+    return message
+
+
+def _channels_last(x: Tensor, output: Tensor, received: Tensor, axes: Sequence[PoolAxis]) -> Tensor:
+    """The same where the channels of a position lie beside each other: slices are fast as they
+    are.
+    """
+    message = torch.zeros_like(x)
+    windows = [
+        (_slices(reads for _, reads in offsets), _slices(outputs for outputs, _ in offsets))
+        for offsets in product(*(axis.steps() for axis in axes))
+    ]
+    for one, best, given, result in zip(x, output, received, message, strict=True):
+        wins, each = torch.empty_like(best), torch.zeros_like(best)
+        for reads, outputs in windows:
+            each[outputs].add_(torch.eq(one[reads], best[outputs], out=wins[outputs]))
+        torch.div(given, each, out=each)
+        for reads, outputs in windows:
+            won = torch.eq(one[reads], best[outputs], out=wins[outputs])
+            result[reads].add_(won.mul_(each[outputs]))
     return message
 
 
