@@ -114,7 +114,7 @@ class Explainer:
         """As `relprop.explain`, with this explainer's options."""
         model = _network(self.model)
         check_names(model, self._options)
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             recording, route = self._routes.run(model, inputs, self._options)
             return explain_run(recording, route, target, self._options, release=True)
 
@@ -134,7 +134,7 @@ def _explain(
     model = _network(model)
     check_names(model, options)
     recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
-    with torch.set_grad_enabled(differentiable):
+    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
         route = find_route(recording, options)
         return explain_run(recording, route, target, options, release=not differentiable)
 

@@ -4,7 +4,8 @@ formula."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,21 +57,19 @@ class Ledger:
         """Column -> `[N]` (`[N, K]`): what entered, what reached the inputs, and the sums of
         the rest.
         """
+        return dict(self._totals)
+
+    @cached_property
+    def _totals(self) -> dict[str, Tensor]:
         absorbed = {
-            name: sum((getattr(row, name) for row in self.rows), torch.zeros_like(self.start))
+            name: torch.stack(
+                [torch.zeros_like(self.start), *(getattr(r, name) for r in self.rows)]
+            )
             for name in ("bias", "stabiliser", "lost")
         }
-        remainder = self.start - self.arrived - sum(absorbed.values())
-        return {"received": self.start, "passed": self.arrived, **absorbed, "remainder": remainder}
-
-    def squeezed(self) -> Ledger:
-        """The ledger of a single target: figures `[N]` instead of `[N, 1]`."""
-        rows = tuple(
-            replace(row, **{name: getattr(row, name).squeeze(1) for name in COLUMNS[:-1]})
-            for row in self.rows
-        )
-        figures = (t.squeeze(1) for t in (self.start, self.arrived, self.magnitude))
-        return Ledger(rows, *figures)
+        sums = {name: figures.sum(0) for name, figures in absorbed.items()}
+        remainder = self.start - self.arrived - sum(sums.values())
+        return {"received": self.start, "passed": self.arrived, **sums, "remainder": remainder}
 
     @classmethod
     def joined(cls, ledgers: Sequence[Ledger]) -> Ledger:

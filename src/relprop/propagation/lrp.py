@@ -102,7 +102,9 @@ def explain_run(
             RelpropWarning,
             stacklevel=4,
         )
-    walked = walk(recording, route, relevance, layers=options.layers, release=release)
+    walked = walk(
+        recording, route, relevance, layers=options.layers, single=start.single, release=release
+    )
     _warn_absorbed(walked)
     return _result(recording, route, walked, start, output.clone())
 
@@ -177,7 +179,6 @@ def _result(
         name: _one_or_many([run[0] if single else torch.stack(run, 1) for run in runs])
         for name, runs in walked.layers.items()
     }
-    ledger = walked.ledger.squeezed() if single else walked.ledger
     return Explanation(
         relevance=pytree.tree_unflatten(leaves, structure),
         output=output,
@@ -185,7 +186,7 @@ def _result(
         method="lrp",
         preset=route.preset,
         layers=layers,
-        ledger=ledger,
+        ledger=walked.ledger,
         notes=notes,
         grouped=not single,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ..errors import InvalidRule, UnsupportedOperation
 from .facts import Fact, common_source, gather_facts
@@ -39,12 +40,18 @@ class Step:
     silent: bool  # whether outputs that are not positive have no relevance
     reads: frozenset[int]  # the values whose data the step looks at
 
-    @property
+    @cached_property
+    def module(self) -> str:
+        """The module that it ran in: the layer's, where something is folded into it."""
+        layer = next((op for op in self.folded if op.module), self.operation)
+        return layer.module or self.operation.module
+
+    @cached_property
     def names(self) -> str:
         """The ATen names, folded operations first."""
         return " + ".join(op.name for op in (*self.folded, self.operation))
 
-    @property
+    @cached_property
     def rule_name(self) -> str:
         return str(self.rule) if self.rule is not None else self.family.default
 

@@ -115,7 +115,7 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if self.tracks_parameters:
             self._track_parameters(args)
-        depends = any(isinstance(a, Tensor) and id(a) in self.known for a in leaves((args, kwargs)))
+        depends = any(id(leaf) in self.known for leaf in leaves((args, kwargs)))
         self._refuse_dropout(func, args, depends)
         if depends and func in DECOMPOSED:
             with self:

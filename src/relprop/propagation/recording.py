@@ -97,7 +97,7 @@ class Recording:
 
         names = (layers,) if isinstance(layers, str) else tuple(layers)
         options = Options(rules, layers=names)
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             return explain_run(self, find_route(self, options), target, options)
 
     @property
@@ -137,16 +137,23 @@ class Recording:
         return readers
 
 
-def leaves(tree: Any) -> Iterator[Any]:
+def leaves(tree: Any) -> list[Any]:
     """The leaves of nested tuples, lists and dicts."""
-    if isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from leaves(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from leaves(item)
-    else:
-        yield tree
+    found: list[Any] = []
+    _collect(tree, found)
+    return found
+
+
+def _collect(tree: Any, found: list[Any]) -> None:
+    for item in tree.values() if isinstance(tree, dict) else tree if _nests(tree) else (tree,):
+        if isinstance(item, (tuple, list, dict)):
+            _collect(item, found)
+        else:
+            found.append(item)
+
+
+def _nests(tree: Any) -> bool:
+    return isinstance(tree, (tuple, list))
 
 
 def replace_leaves(tree: Any, function: Callable[[Any], Any]) -> Any:

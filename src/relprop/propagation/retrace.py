@@ -101,27 +101,27 @@ class Follower(Recorder):
             return
         if func in SCALAR_READS:
             raise Departed
-        outputs = list(leaves((result,)))
-        known = [self.known[id(t)] for t in leaves((args, kwargs)) if id(t) in self.known]
-        continuous = any(is_continuous(value.dtype) for value in known)
+        found, outputs = leaves((args, kwargs)), leaves((result,))
+        values = [self.known[id(leaf)] for leaf in found if id(leaf) in self.known]
+        continuous = any(is_continuous(value.dtype) for value in values)
         if not any(self._is_tracked(leaf, func, continuous) for leaf in outputs):
             return
-        operation = self._match(func, args, kwargs)
+        operation = self._match(func, found)
         for leaf, value in zip(outputs, operation.outputs, strict=True):
             if value is not None:
                 if leaf.shape != value.shape or leaf.dtype != value.dtype:
                     raise Departed
                 self.adopt(leaf, value)
 
-    def _match(self, func: Any, args: Any, kwargs: Any) -> Operation:
+    def _match(self, func: Any, found: list[Any]) -> Operation:
         """The expected operation, which this must be."""
         if self.finished:
             raise Departed
         operation = self.expected[self.position]
-        if operation.target is not func:
+        wanted = self.route.arguments[self.position]
+        if operation.target is not func or len(found) != len(wanted):
             raise Departed
-        wanted, found = leaves((operation.args, operation.kwargs)), leaves((args, kwargs))
-        if not all(self._is_same(*pair) for pair in zip(found, wanted, strict=True)):
+        if not all(map(self._is_same, found, wanted)):
             raise Departed
         self.position += 1
         return operation
@@ -139,11 +139,12 @@ class Follower(Recorder):
         """A value is changed in place, as it was on the route; what is read later is kept."""
         value, pure = self.known[id(target)], pure_form(func)
         views = torch.Tag.inplace_view in func.tags
-        if pure is None or pure in DECOMPOSED or views or value.index in self.route.shared:
+        shared = value.index in self.route.shared and not views
+        if pure is None or pure in DECOMPOSED or shared:
             raise Departed
-        operation = self._match(pure, args, kwargs)
+        operation = self._match(pure, leaves((args, kwargs)))
         if value.index in self.route.keeps:
-            self.values[value.index] = target.detach().clone()
+            self.values[value.index] = target.detach() if views else target.detach().clone()
         func(*args, **kwargs)
         self.adopt(target, operation.output)
         return target

@@ -79,6 +79,7 @@ class Route:
     keeps: frozenset[int]  # the values that are read after the run
     shared: frozenset[int]  # the values that lie in the same memory as another one
     channels_last: bool = False
+    arguments: tuple[tuple[Any, ...], ...] = ()  # of each operation, one after the other
     constants: tuple[Tensor, ...] = ()
     copies: tuple[Tensor, ...] = ()
 
@@ -111,7 +112,7 @@ def make_route(recording: Recording, plan: Plan, preset: str, ending: Ending) ->
 
 
 def remembered(route: Route) -> Route:
-    """The route with copies of the constants in it, so that it knows when it is out of date.
+    """The route ready to be followed, with copies of its constants to know when they change.
 
     Weights that maps read anew each time need none.
     """
@@ -122,15 +123,18 @@ def remembered(route: Route) -> Route:
         for term in step.family.terms
         if term.map.held is not None
     }
+    operations = route.recording.operations
+    arguments = tuple(tuple(leaves((op.args, op.kwargs))) for op in operations)
     found = {
         id(leaf): leaf
-        for operation in route.recording.operations
+        for operation, given in zip(operations, arguments, strict=True)
         if operation.target not in EMBEDDINGS
-        for leaf in leaves((operation.args, operation.kwargs))
+        for leaf in given
         if isinstance(leaf, Tensor) and id(leaf) not in live
     }
     constants = tuple(found.values())
-    return replace(route, constants=constants, copies=tuple(_joined(constants)))
+    copies = tuple(_joined(constants))
+    return replace(route, arguments=arguments, constants=constants, copies=copies)
 
 
 def _joined(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -16,7 +16,7 @@ from .lrp import Options, find_route
 from .operations.registry import overloads
 from .operations.weights import Weights
 from .record import record
-from .recording import Recording
+from .recording import Operation, Recording
 from .retrace import retrace
 from .route import Route, remembered
 
@@ -64,9 +64,19 @@ def _record(model: Callable[..., Any], inputs: Any, options: Options) -> tuple[R
         except (InvalidInput, UnsupportedOperation):
             pass  # it may read memory in its own order: as usual then
         else:
-            if not any(operation.target in READS_MEMORY for operation in recording.operations):
+            if not any(_reads_memory(operation, recording) for operation in recording.operations):
                 return recording, True
     return record(model, inputs, layers=options.layers), False
+
+
+def _reads_memory(operation: Operation, recording: Recording) -> bool:
+    """Whether an operation depends on where its elements lie (torch itself calls as_strided to no
+    effect).
+    """
+    if operation.target not in READS_MEMORY:
+        return False
+    before, after = recording.tensor(next(operation.inputs())), recording.tensor(operation.output)
+    return before.numel() != after.numel() or not torch.equal(before.reshape(after.shape), after)
 
 
 def _convolves(model: Any, inputs: Any) -> bool:

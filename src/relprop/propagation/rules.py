@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .operations.linear import Bound
 
 GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
+SMALL = 1e-29
 TINY = 1e-30  # keeps 0 / 0 from being NaN where no relevance arrives
 ROUNDING = 1e-6  # of z+ in single precision: a difference below it is none
 NEEDS = (
@@ -37,8 +38,9 @@ NEEDS = (
 )  # all but the first read the inputs too
 BIAS_MODES = ("absorb", "distribute", "ignore")
 
-Inputs = Sequence[Tensor] | None  # one tensor for each input; None: ones
-Products = list[tuple[Inputs, Part]]
+# One tensor for each input (None: nothing flows to it), or None: ones for all of them.
+Inputs = Sequence[Tensor | None] | None
+Products = Sequence[tuple[Inputs, Part]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +50,12 @@ class Flow:
     `products`: pairs (what stands for x in each input, None for ones; part of w) whose sum over
     inputs, plus `bias`, is `denominator`. `share`: the factor of R_j that flows here. `stabiliser`
     is added to the denominator away from zero; `sign` is the denominator's, where that is known.
-    Outputs that are `empty`, or with `guard` those with denominator 0, have no inputs on this side
-    and their relevance is lost.
+    With `guard`, outputs with denominator 0 have no inputs on this side and their relevance is
+    lost; so are those marked as `empty`, whose denominator is infinite. With `base` the denominator
+    is a factor of that flow's, and `carries` the share of R_j (otherwise `share`).
     """
 
-    products: Sequence[tuple[Inputs, Part]]
+    products: Products
     denominator: Tensor
     stabiliser: Tensor | float
     share: Tensor | float = 1.0
@@ -60,6 +63,8 @@ class Flow:
     guard: bool = True
     sign: int = 0
     empty: Tensor | None = None
+    base: Flow | None = None
+    carries: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,32 +140,37 @@ class AlphaBeta(Rule):
         return "inputs" if self.beta == 0 or self.redistribute else "positive output"
 
     def flows(self, operation: Bound) -> list[Flow]:
-        products, total, bias = _favouring(operation, POSITIVE, NEGATIVE, self.bias)
+        positive = self._excites(operation)
         if self.beta == 0 and not self.redistribute:
-            return [self._positive(operation, products, total, bias)]
-        derived = not self.redistribute and self.bias == "absorb"
-        if derived and operation.differences_are_accurate:
-            rest, empty = operation.difference(operation.output(self.bias)[0], total)
-            inhibiting: Products = [(products[0][0], NEGATIVE)]
-            taken = operation.bias(NEGATIVE)
-            negative = Flow(inhibiting, rest, 0.0, self.beta, taken, guard=False, empty=empty)
-        else:
-            negative = self._negative(operation)
-        positive = self._positive(operation, products, total, bias)
+            return [positive]
+        everywhere = not positive.guard and positive.empty is None and self.bias == "absorb"
+        if everywhere and operation.differences_are_accurate:
+            z, _ = operation.output(self.bias)
+            rest, empty = operation.relative_rest(z, positive.denominator)  # -z- / z+
+            inhibits = [(positive.products[0][0], NEGATIVE)]
+            bias = operation.bias(NEGATIVE)
+            factor, carries = -self.beta, self.beta
+            negative = Flow(inhibits, rest, 0.0, factor, bias, False, 1, empty, positive, carries)
+            return [positive, negative]
+        negative = self._inhibits(operation)
         if not self.redistribute:
             return [positive, negative]
         return [_takes_all(positive, negative), _takes_all(negative, positive)]
 
-    def _positive(
-        self, operation: Bound, products: Products, total: Tensor, bias: Tensor | None
-    ) -> Flow:
-        guard = GUARD * operation.rms(total)
-        if operation.silent:  # z+ = 0 only where z is not positive
-            guard = guard.clamp(min=TINY)
-        return Flow(products, total, guard, self.alpha, bias, guard=not operation.silent, sign=1)
+    def _excites(self, operation: Bound) -> Flow:
+        """In single precision nothing but a tiny number is added to z+."""
+        if operation.is_single and not self.redistribute and self.bias != "ignore":
+            tiny = operation.tiny_bias(POSITIVE)
+            products, total = _favouring(operation, POSITIVE, NEGATIVE, tiny)
+            empty = operation.emptied(total)
+            return Flow(products, total, 0.0, self.alpha, tiny, guard=False, sign=1, empty=empty)
+        bias = None if self.bias == "ignore" else operation.bias(POSITIVE)
+        products, total = _favouring(operation, POSITIVE, NEGATIVE, bias)
+        return Flow(products, total, GUARD * operation.rms(total), self.alpha, bias, sign=1)
 
-    def _negative(self, operation: Bound) -> Flow:
-        products, total, bias = _favouring(operation, NEGATIVE, POSITIVE, self.bias)
+    def _inhibits(self, operation: Bound) -> Flow:
+        bias = None if self.bias == "ignore" else operation.bias(NEGATIVE)
+        products, total = _favouring(operation, NEGATIVE, POSITIVE, bias)
         return Flow(products, total, GUARD * operation.rms(total), self.beta, bias, sign=-1)
 
 
@@ -193,30 +203,29 @@ class Gamma(Rule):
 
     def flows(self, operation: Bound) -> list[Flow]:
         favours = Part(1 + self.gamma, 1), Part(1, 1 + self.gamma)
-        products, total, bias = _favouring(operation, favours[0], favours[1], self.bias)
-        if operation.silent and operation.single:
-            guard = (GUARD * operation.rms(total)).clamp(min=TINY)
-            return [Flow(products, total, guard, bias=bias, guard=False, sign=1)]
+        biases = [None if self.bias == "ignore" else operation.bias(part) for part in favours]
+        products, total = _favouring(operation, favours[0], favours[1], biases[0])
+        if operation.silent and operation.is_single:
+            return [Flow(products, total.clamp_(min=TINY), 0.0, bias=biases[0], guard=False)]
         z, _ = operation.output(self.bias)
         excited = z >= 0
-        opposed, other, taken = _favouring(operation, favours[1], favours[0], self.bias)
+        opposed, other = _favouring(operation, favours[1], favours[0], biases[1])
         total = torch.where(excited, total, other)
         guard = GUARD * operation.rms(total)
         return [
-            Flow(products, total, guard, excited.to(total.dtype), bias),
-            Flow(opposed, total, guard, (~excited).to(total.dtype), taken),
+            Flow(products, total, guard, excited.to(total.dtype), biases[0]),
+            Flow(opposed, total, guard, (~excited).to(total.dtype), biases[1]),
         ]
 
 
 def _favouring(
-    operation: Bound, along: Part, across: Part, mode: str
-) -> tuple[Products, Tensor, Tensor | None]:
-    """Products of x+ with one part of w and of x- with another, their sum, the bias in it."""
-    products: Products = [(operation.positive, along)]
+    operation: Bound, along: Part, across: Part, bias: Tensor | None
+) -> tuple[Products, Tensor]:
+    """Products of x+ with one part of w and of x- with another, and their sum with the bias."""
+    products: list[tuple[Inputs, Part]] = [(operation.positive, along)]
     if operation.negative is not None:
         products.append((operation.negative, across))
-    bias = None if mode == "ignore" else operation.bias(along)
-    return products, operation.forward(products, bias), bias
+    return products, operation.forward(products, bias)
 
 
 @dataclass(frozen=True)

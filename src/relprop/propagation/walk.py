@@ -42,10 +42,12 @@ class _Walker:
         layers: Sequence[str],
         targets: int,
         *,
+        single: bool,
         reuses: bool,
     ) -> None:
         plan = route.plan
         self.recording, self.plan, self.targets = recording, plan, targets
+        self.single = single
         output = recording.tensor(recording.output_value)
         self.device = output.device
         self.dtype = torch.float64 if output.dtype == torch.float64 else torch.float32
@@ -63,6 +65,7 @@ class _Walker:
         outputs = [v for step in plan.steps for v in step.operation.outputs if v is not None]
         largest = max((value.shape.numel() for value in outputs), default=0)
         self.workspace = Workspace(largest, reuses=reuses)
+        self.nothing = torch.zeros(recording.batch, dtype=self.dtype, device=self.device)
 
     def step(self, step: Step) -> Row:
         """Share what has arrived at the outputs of one operation, for every target."""
@@ -83,12 +86,20 @@ class _Walker:
         figures = []
         for target in range(self.targets):
             parcels = [self._take(target, value) for value in operation.outputs]
+            arrived = [parcel for parcel in parcels if parcel is not None]
+            versions = [parcel.relevance._version for parcel in arrived]
             shared = share([None if parcel is None else parcel.relevance for parcel in parcels])
-            received = torch.stack([p.total for p in parcels if p is not None]).sum(0)
-            figures.append(self._book(step, target, parcels, shared, received))
-        columns = [torch.stack(column, 1) for column in zip(*figures, strict=True)]
-        layer = next((op for op in step.folded if op.module), operation)
-        return Row(layer.module or operation.module, step.names, step.rule_name, *columns)
+            received = arrived[0].total
+            for parcel in arrived[1:]:
+                received = received + parcel.total
+            untouched = [
+                parcel
+                for parcel, version in zip(arrived, versions, strict=True)
+                if parcel.relevance._version == version
+            ]
+            figures.append((received, *self._book(step, target, untouched, shared)))
+        columns = [self._joined(list(column)) for column in zip(*figures, strict=True)]
+        return Row(step.module, step.names, step.rule_name, *columns)
 
     def _take(self, target: int, value: Value | None) -> _Parcel | None:
         if value is None:
@@ -99,26 +110,19 @@ class _Walker:
         return parcel
 
     def _book(
-        self,
-        step: Step,
-        target: int,
-        parcels: list[_Parcel | None],
-        shared: Share,
-        received: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        passed = torch.zeros_like(received)
+        self, step: Step, target: int, untouched: list[_Parcel], shared: Share
+    ) -> tuple[Tensor, ...]:
+        """Send the messages on; what passed, and what bias, stabiliser and nothing took."""
+        passed = None
         for value, message in zip(step.family.sources, shared.messages, strict=True):
             if message is None:
                 continue
-            same = next((p for p in parcels if p is not None and p.relevance is message), None)
+            same = next((p for p in untouched if p.relevance is message), None)
             total = self.layouts[value.index].sum(message) if same is None else same.total
-            passed = passed + total
+            passed = total if passed is None else passed + total
             self._send(target, value, _Parcel(message, total))
-        nothing = torch.zeros_like(received)
-        booked = [
-            nothing if b is None else b for b in (shared.bias, shared.stabiliser, shared.lost)
-        ]
-        return received, passed, booked[0], booked[1], booked[2]
+        figures = (passed, shared.bias, shared.stabiliser, shared.lost)
+        return tuple(self.nothing if figure is None else figure for figure in figures)
 
     def _send(self, target: int, value: Value, parcel: _Parcel) -> None:
         present = self.waiting[target].get(value.index)
@@ -128,27 +132,32 @@ class _Walker:
             parcel = _Parcel(relevance, present.total + parcel.total)
         self.waiting[target][value.index] = parcel
 
-    def start(self, target: int, relevance: Tensor) -> Tensor:
-        """Relevance at the output of the model; returns its sum per sample."""
-        relevance = relevance.to(self.dtype)
-        total = self.layouts[self.recording.output_value.index].sum(relevance)
-        self._send(target, self.recording.output_value, _Parcel(relevance, total))
-        return total
+    def begin(self, relevance: Sequence[Tensor]) -> Tensor:
+        """Relevance at the output of the model, for each target; returns its sums per sample."""
+        totals = []
+        for target, given in enumerate(relevance):
+            wide = given.to(self.dtype)
+            totals.append(self.layouts[self.recording.output_value.index].sum(wide))
+            self._send(target, self.recording.output_value, _Parcel(wide, totals[-1]))
+        return self._joined(totals)
 
     def finish(self, layers: Sequence[str], rows: list[Row], start: Tensor) -> Walked:
         """Collect what reached the inputs and the layers; what rests elsewhere met an integer
         dead end.
         """
         inputs: list[list[Tensor | None]] = []
-        arrived, magnitude = torch.zeros_like(start), torch.zeros_like(start)
+        totals, magnitudes = [], []
         for target in range(self.targets):
             parcels = [self._take(target, value) for value in self.recording.input_values]
             inputs.append([None if p is None else p.relevance for p in parcels])
+            total, magnitude = self.nothing, self.nothing
             for value, parcel in zip(self.recording.input_values, parcels, strict=True):
                 if value is not None and parcel is not None:
-                    arrived[:, target] += parcel.total
-                    layout = self.layouts[value.index]
-                    magnitude[:, target] += layout.sum(parcel.relevance.abs())
+                    total = total + parcel.total
+                    magnitude = magnitude + self.layouts[value.index].sum(parcel.relevance.abs())
+            totals.append(total)
+            magnitudes.append(magnitude)
+        arrived, magnitude = self._joined(totals), self._joined(magnitudes)
         rows = [*rows, *self._dead_ends(start)]
         ledger = Ledger(tuple(rows), start, arrived, magnitude)
         found = {name: self._layer(name) for name in layers}
@@ -156,15 +165,18 @@ class _Walker:
 
     def _dead_ends(self, start: Tensor) -> list[Row]:
         """Relevance that an embedding sent to integers which are no input: constants absorb it."""
-        left = torch.zeros_like(start)
-        for target, waiting in enumerate(self.waiting):
-            for index, parcel in waiting.items():
-                if index in self.integers:
-                    left[:, target] += parcel.total
         if not self.integers:
             return []
-        nothing = torch.zeros_like(left)
+        lefts = []
+        for waiting in self.waiting:
+            ended = [parcel.total for index, parcel in waiting.items() if index in self.integers]
+            lefts.append(sum(ended, self.nothing))
+        left, nothing = self._joined(lefts), torch.zeros_like(start)
         return [Row("", "integers", "held constant", left, nothing, left, nothing, nothing)]
+
+    def _joined(self, figures: list[Tensor]) -> Tensor:
+        """`[N]` for a single target, otherwise `[N, K]`."""
+        return figures[0] if self.single else torch.stack(figures, 1)
 
     def _layer(self, name: str) -> list[list[Tensor]]:
         runs = []
@@ -182,16 +194,20 @@ def walk(
     relevance: Sequence[Tensor],
     *,
     layers: Sequence[str] = (),
+    single: bool = False,
     release: bool = False,
 ) -> Walked:
     """Propagate each relevance of the output (one for each target) to the inputs.
 
-    `layers`: modules whose outputs' relevance is kept. `release` frees recorded values as the walk
+    `layers`: modules whose outputs' relevance is kept; `single`: the figures of the ledger are
+    `[N]`, for one target. `release` frees recorded values as the walk
     passes them. Raises InvalidInput where relevance is not finite, naming the operation.
     """
     plan = route.plan
-    walker = _Walker(recording, route, layers, len(relevance), reuses=not torch.is_grad_enabled())
-    start = torch.stack([walker.start(i, r) for i, r in enumerate(relevance)], 1)
+    walker = _Walker(
+        recording, route, layers, len(relevance), single=single, reuses=not torch.is_grad_enabled()
+    )
+    start = walker.begin(relevance)
     last = {index: step for step in plan.steps for index in step.reads}
     if release:
         recording.forget(set(range(len(recording.values))) - set(last))

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ...errors import InvalidRule
 from ..recording import Value
-from ..rules import ROUNDING, Inputs, Pass, Rule
+from ..rules import ROUNDING, SMALL, TINY, Pass, Products, Rule
 from .family import Context, Family, Share, Sharer
 from .maps import LinearMap
 from .streams import sharer
@@ -79,30 +80,42 @@ class Bound:
     def positive(self) -> list[Tensor]:
         """x+ for each input."""
         return [
-            x if self.context.is_nonnegative(term.value) else x.clamp(min=0)
+            x if self.context.is_nonnegative(term.value) else self._clamped(x, min=0)
             for term, x in zip(self.linear.terms, self.inputs, strict=True)
         ]
 
     @cached_property
-    def negative(self) -> list[Tensor] | None:
-        """x- for each input; None where no input can be negative."""
-        if all(self.context.is_nonnegative(term.value) for term in self.linear.terms):
+    def negative(self) -> list[Tensor | None] | None:
+        """x- for each input, None for those that cannot be negative; None where none can."""
+        signed = [not self.context.is_nonnegative(term.value) for term in self.linear.terms]
+        if not any(signed):
             return None
-        return [x.clamp(max=0) for x in self.inputs]
+        return [
+            self._clamped(x, max=0) if has else None
+            for has, x in zip(signed, self.inputs, strict=True)
+        ]
+
+    def _clamped(self, x: Tensor, **limits: float) -> Tensor:
+        return torch.clamp(x, **limits, out=self.context.workspace.take(x))
 
     @property
     def silent(self) -> bool:
         """Whether outputs that are not positive have no relevance: a ReLU alone reads them."""
         return self.context.silent
 
-    @property
-    def single(self) -> bool:
-        """Whether relevance is in single precision, where differences of 1e-7 are rounding."""
-        return self.context.dtype == torch.float32
-
     def bias(self, part: Part) -> Tensor | None:
         """part(b), broadcastable to the output."""
         return None if self._constant is None else part(self._constant)
+
+    def tiny_bias(self, part: Part) -> Tensor:
+        """part(b) and a tiny number, so that what is empty is not zero."""
+        bias = self.bias(part)
+        if bias is not None:
+            return bias + TINY
+        axis = 1 if self.linear.kind == "convolution" else -1
+        shape = [1] * self.value.ndim
+        shape[axis] = self.value.shape[axis]
+        return torch.full(shape, TINY, dtype=self.context.dtype, device=self.context.device)
 
     def output(self, bias: str) -> tuple[Tensor, Tensor | None]:
         """z and the bias in it; computed anew where the recorded one has half precision.
@@ -120,24 +133,27 @@ class Bound:
         """The root mean square over the layer, per sample."""
         return self.context.rms(tensor.expand(self.value.shape), self.value)
 
-    def forward(
-        self, products: Sequence[tuple[Inputs, Part]], bias: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, products: Products, bias: Tensor | None = None) -> Tensor:
         """The sum over inputs of x part(w), over all products, plus the bias."""
-        total = None
+        total, fresh = None, False
         owns = self.context.workspace.reuses
         for inputs, part in products:
             for term, x in zip(self.linear.terms, inputs or self.ones, strict=True):
-                z = term.map.forward(x, part)
-                if total is None:
-                    fresh = owns and term.map.fresh and not part.ones
-                    total, fresh = z, fresh and z.shape == self.value.shape
+                if x is None or term.map.vanishes(part):
+                    continue
+                if total is not None:
+                    z = term.map.forward(x, part)
+                    total, fresh = (total.add_(z), True) if fresh else (total + z, owns)
+                elif bias is not None:
+                    total, fresh = term.map.affine(x, part, bias), owns
                 else:
-                    total = total.add_(z) if fresh else total + z
-        assert total is not None
-        if bias is not None:
-            total, fresh = (total.add_(bias), True) if fresh else (total + bias, owns)
-        if fresh and total.shape == self.value.shape:
+                    total = term.map.forward(x, part)
+                    fresh = owns and term.map.fresh and not part.ones
+                fresh = fresh and total.shape == self.value.shape
+        if total is None:
+            zero = torch.zeros((), dtype=self.context.dtype, device=self.context.device)
+            total = (zero if bias is None else bias).expand(self.value.shape)
+        if fresh:
             self._totals.append(total)
         return total
 
@@ -146,24 +162,43 @@ class Bound:
         return tensor if any(total is tensor for total in self._totals) else None
 
     @property
+    def is_single(self) -> bool:
+        """Whether shortcuts of single precision are taken: differences of 1e-7 are rounding."""
+        return self.context.dtype == torch.float32 and self.context.workspace.reuses
+
+    def emptied(self, total: Tensor) -> Tensor | None:
+        """Where a side is empty that is never negative, made infinite there so that nothing flows.
+
+        None where no output with relevance is: known from the plan, or else from the data, where
+        looking at them stops nothing.
+        """
+        if self.silent or (total.device.type == "cpu" and bool(total.amin() > SMALL)):
+            return None
+        empty = total <= SMALL
+        total.masked_fill_(empty, torch.inf)
+        return empty
+
+    @property
     def differences_are_accurate(self) -> bool:
-        """Whether z- may be taken as z - z+: in single precision, for inputs that are not
-        negative and weights of both signs.
+        """Whether z- may be taken as z - z+: for inputs that are not negative and weights of both
+        signs.
         """
         weights = [term.map.held for term in self.linear.terms]
-        return (
-            self.single
-            and self.context.workspace.reuses
-            and self.negative is None
-            and all(weight is not None and not weight.lopsided for weight in weights)
-        )
+        lopsided = any(weight is None or weight.lopsided for weight in weights)
+        return self.negative is None and not lopsided
 
-    def difference(self, z: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-        """z less one side, which is the other side, and where that is nothing but rounding."""
-        workspace = self.context.workspace
-        total = torch.sub(z, side, out=workspace.take(side))
-        self._totals.append(total)
-        return total, total > torch.mul(side, -ROUNDING, out=workspace.spare(side))
+    def relative_rest(self, z: Tensor, side: Tensor) -> tuple[Tensor, Tensor | None]:
+        """1 - z / side: the other side over this one, but for its sign.
+
+        Where that is nothing but rounding it is infinite, so that nothing flows; those places are
+        marked, if there are any.
+        """
+        one = torch.ones((), dtype=side.dtype, device=side.device)
+        rest = torch.addcdiv(one, z, side, value=-1, out=self.context.workspace.take(side))
+        rest = functional.threshold(rest, ROUNDING, torch.inf, inplace=True)
+        if rest.device.type == "cpu" and bool(rest.amax() < torch.inf):
+            return rest, None
+        return rest, rest == torch.inf
 
     def bounds(self, low: Any, high: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The lowest and highest inputs, shaped like the inputs."""

@@ -27,9 +27,18 @@ class LinearMap:
         """part(W) x."""
         raise NotImplementedError
 
+    def affine(self, x: Tensor, part: Part, bias: Tensor) -> Tensor:
+        """part(W) x + bias."""
+        z = self.forward(x, part)
+        return z.add_(bias) if self.fresh and not torch.is_grad_enabled() else z + bias
+
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
         """part(W) transposed times s, shaped like the input."""
         raise NotImplementedError
+
+    def vanishes(self, part: Part) -> bool:
+        """Whether part(W) is known to be zero."""
+        return False
 
     def scaled(self, scale: Tensor) -> LinearMap | None:
         """The map followed by a scale per output channel (axis 1), where it folds into the
@@ -65,6 +74,11 @@ class Dense(LinearMap):
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         weight = self.weight.part(part, x.dtype)
         return weight @ x if self.left else x @ weight
+
+    def affine(self, x: Tensor, part: Part, bias: Tensor) -> Tensor:
+        if self.stacks is None or x.ndim != 2 or bias.numel() != self.weight.shape[1]:
+            return super().affine(x, part, bias)
+        return torch.addmm(bias.flatten(), x, self.weight.part(part, x.dtype))
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
         weight = self.weight.part(part, s.dtype).mT
@@ -116,6 +130,12 @@ class Convolution(LinearMap):
             return _repeated(found, self._outputs // self.groups)
         return self._convolve(x, self.weight.part(part, x.dtype), self.groups)
 
+    def affine(self, x: Tensor, part: Part, bias: Tensor) -> Tensor:
+        if part.ones or bias.shape[-1:] != (1,) or bias.numel() != self._outputs:
+            return super().affine(x, part, bias)
+        weight = self.weight.part(part, x.dtype)
+        return self._convolve(x, weight, self.groups, bias.flatten())
+
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
         shape = (s.shape[0], *self.input_shape[1:])
         if part == ONES:
@@ -145,8 +165,10 @@ class Convolution(LinearMap):
         """Ones for a convolution of one channel a group: which inputs an output sees."""
         return like.new_ones(self.groups, 1, *self.weight.shape[2:])
 
-    def _convolve(self, x: Tensor, weight: Tensor, groups: int) -> Tensor:
-        return torch.ops.aten.convolution.default(x, weight, None, *self.options[:5], groups)
+    def _convolve(
+        self, x: Tensor, weight: Tensor, groups: int, bias: Tensor | None = None
+    ) -> Tensor:
+        return torch.ops.aten.convolution.default(x, weight, bias, *self.options[:5], groups)
 
     def _convolve_back(
         self, s: Tensor, weight: Tensor, shape: Sequence[int], groups: int
@@ -168,15 +190,22 @@ class Scale(LinearMap):
     input_shape: torch.Size
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
-        return x if self._is_one(part) else x * part(self.factor.to(x))
+        factor = self._factor(part)
+        return x if factor == 1 else x * (part(self.factor.to(x)) if factor is None else factor)
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
-        scaled = s if self._is_one(part) else s * part(self.factor.to(s))
-        return scaled.sum_to_size(self.input_shape)
+        return self.forward(s, part).sum_to_size(self.input_shape)
 
-    def _is_one(self, part: Part) -> bool:
-        unit = part.ones or part.square or part.positive == 1
-        return unit and (self.number == 1 or (part.ones and self.factor.ndim == 0))
+    def vanishes(self, part: Part) -> bool:
+        return self._factor(part) == 0
+
+    def _factor(self, part: Part) -> float | None:
+        """The part of a factor that was written as a number."""
+        if part.ones and self.factor.ndim == 0:
+            return 1.0
+        if self.number is None or part.square or part.ones:
+            return None
+        return self.number * (part.positive if self.number > 0 else part.negative)
 
     @cached_property
     def number(self) -> float | None:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from .family import Share, Sharer, only
-from .weights import ONES, Stack
+from .weights import ONES, Part, Stack
 
 if TYPE_CHECKING:
-    from ..rules import Flow
+    from ..rules import Flow, Inputs
     from .linear import Bound
 
 
@@ -38,8 +38,10 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
         if axis is None:
             for stream, quotient in zip(streams, _quotients(streams, received, None), strict=True):
                 stream.book(quotient, result)
-                for inputs, part in stream.flow.products:
-                    _send(bound, result, inputs, quotient, part)
+                products = stream.flow.products
+                for number, (inputs, part) in enumerate(products, start=1):
+                    last = number == len(products)
+                    _send(bound, result, inputs, quotient, part, last=last)
             return result
         pieces = None if room is None else room.chunk(len(streams), axis)
         quotients = _quotients(streams, received, pieces)
@@ -59,21 +61,23 @@ class Stream:
 
     def __init__(self, bound: Bound, flow: Flow, flows: Sequence[Flow], *, spreads: bool) -> None:
         self.bound, self.flow = bound, flow
+        self.base = next((i for i, other in enumerate(flows) if other is flow.base), None)
         self.spreads = spreads and flow.bias is not None
         shared = sum(other.denominator is flow.denominator for other in flows) > 1
         denominator = flow.denominator.expand(bound.value.shape)
         workspace = bound.context.workspace
-        self.empty = denominator == 0 if flow.guard else flow.empty
+        zero = denominator == 0 if flow.guard else None
+        self.empty = flow.empty if zero is None else zero
         self.stabiliser: Tensor | float | None = None
         full, own = denominator, None if shared else bound.owned(flow.denominator)
         if isinstance(flow.stabiliser, Tensor) or flow.stabiliser != 0:
             self.stabiliser = self._signed(denominator)
             own = workspace.take(denominator) if own is None else own
             full = own = torch.add(denominator, self.stabiliser, out=own)
-        if self.empty is not None and workspace.reuses and own is not None:
-            full = own.masked_fill_(self.empty, torch.inf)  # a quotient of 0 there
-        elif self.empty is not None:
-            full = torch.where(self.empty, torch.inf, full)
+        if zero is not None and workspace.reuses and own is not None:
+            full = own.masked_fill_(zero, torch.inf)  # a quotient of 0 there
+        elif zero is not None:
+            full = torch.where(zero, torch.inf, full)
         self.full = full
         self.books = self.empty is not None or isinstance(self.stabiliser, Tensor)
         self.scratch = workspace.take(full) if self.books else None
@@ -96,11 +100,14 @@ class Stream:
         context, value = self.bound.context, self.bound.value
         carried = received * self.flow.share if isinstance(self.flow.share, Tensor) else received
         lost = context.sum(torch.mul(carried, self.empty, out=self.scratch), value)
-        _book(result, "lost", lost if carried is not received else lost * self.flow.share)
+        factor = self.flow.share if self.flow.carries is None else self.flow.carries
+        _book(result, "lost", lost if carried is not received else lost * factor)
 
     def book(self, quotient: Tensor, result: Share) -> None:
         """What the bias and the stabiliser absorb."""
         flow, context, value = self.flow, self.bound.context, self.bound.value
+        if flow.bias is None and self.stabiliser is None:
+            return
         sums = context.channel_sums(quotient, value)
         if flow.bias is not None and self.spreads:
             kept = self._distribute(quotient * flow.bias, result)
@@ -108,15 +115,16 @@ class Stream:
         elif flow.bias is not None:
             _book(result, "bias", context.dot(quotient, sums, flow.bias, value))
         if self.stabiliser is not None:
-            factor = self.stabiliser
-            if isinstance(factor, Tensor) and factor.shape == quotient.shape:
-                absorbed = context.sum(torch.mul(quotient, factor, out=self.scratch), value)
-            elif sums is None or (isinstance(factor, Tensor) and factor.numel() != len(sums)):
-                absorbed = context.sum(quotient * factor, value)
-            else:
-                total = sums.sum(1)
-                absorbed = total * (factor.flatten() if isinstance(factor, Tensor) else factor)
-            _book(result, "stabiliser", absorbed)
+            _book(result, "stabiliser", self._stabilised(quotient, sums))
+
+    def _stabilised(self, quotient: Tensor, sums: Tensor | None) -> Tensor:
+        context, value, factor = self.bound.context, self.bound.value, self.stabiliser
+        assert factor is not None
+        if isinstance(factor, Tensor) and factor.shape == quotient.shape:
+            return context.sum(torch.mul(quotient, factor, out=self.scratch), value)
+        if sums is None or (isinstance(factor, Tensor) and factor.numel() != len(sums)):
+            return context.sum(quotient * factor, value)
+        return sums.sum(1) * (factor.flatten() if isinstance(factor, Tensor) else factor)
 
     def _distribute(self, absorbed: Tensor, result: Share) -> Tensor:
         """The bias's share evenly over the inputs that an output sees; what sees none keeps it."""
@@ -138,7 +146,8 @@ def _quotients(
         out = pieces[index] if pieces is not None else None
         if len(streams) == 1:
             out = workspace.own(received)
-        found.append(torch.div(received, stream.full, out=out))
+        above = received if stream.base is None else found[stream.base]
+        found.append(torch.div(above, stream.full, out=out))
     for index, stream in enumerate(streams):
         share = stream.flow.share
         if isinstance(share, Tensor) or share != 1:
@@ -147,16 +156,29 @@ def _quotients(
 
 
 def _send(
-    bound: Bound, result: Share, inputs: Sequence[Tensor] | None, quotient: Tensor, part: object
+    bound: Bound,
+    result: Share,
+    inputs: Inputs,
+    quotient: Tensor,
+    part: Part,
+    *,
+    last: bool = False,
 ) -> None:
-    """Add x times the transposed map of the quotients to the message of each input."""
+    """Add x times the transposed map of the quotients to the message of each input; the `last`
+    use of a quotient may overwrite it.
+    """
     workspace = bound.context.workspace
+    final = len(bound.linear.terms) - 1
     for index, term in enumerate(bound.linear.terms):
-        message = term.map.transpose(quotient, part)  # type: ignore[arg-type]
+        if term.map.vanishes(part) or (inputs is not None and inputs[index] is None):
+            continue
+        message = term.map.transpose(quotient, part)
         if inputs is not None:
             x = inputs[index]
-            own = workspace.own(message) if term.map.fresh and message.shape == x.shape else None
-            message = torch.mul(message, x, out=own)
+            assert x is not None
+            own = term.map.fresh or (message is quotient and last and index == final)
+            out = workspace.own(message) if own and message.shape == x.shape else None
+            message = torch.mul(message, x, out=out)
         else:
             message = _own(message)
         _add_message(result, index, message, own=workspace.reuses)

@@ -65,6 +65,7 @@ class Weight:
         self._made: dict[tuple[Part, torch.dtype], Tensor] = {}
         self._lopsided: bool | None = None
         self._stamp: tuple[int, Tensor] | None = None
+        self._factors: Tensor | None = None
         self._lock = threading.Lock()
 
     @property
@@ -136,9 +137,12 @@ class Weight:
         in_memory = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
         rows = tensor.permute(in_memory).reshape(tensor.shape[in_memory[0]], -1)
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        golden = (5**0.5 - 1) / 2
-        factors = 1 + (torch.arange(rows.shape[1], device=rows.device) * golden) % 1
-        return self.tensor._version, rows @ factors.to(rows)
+        if self._factors is None:
+            golden = (5**0.5 - 1) / 2
+            steps = torch.arange(rows.shape[1], dtype=torch.float64, device=rows.device)
+            self._factors = (1 + (steps * golden) % 1).to(rows)
+        version = 0 if self.tensor.is_inference() else self.tensor._version
+        return version, rows @ self._factors
 
 
 class Weights:
