@@ -257,7 +257,7 @@ def test_a_blank_sample_has_no_relevance():
 def test_numbers_beyond_the_range_are_an_error():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     with pytest.raises(InvalidInput, match="NaN or infinite"):
-        relprop.explain(model, torch.randn(2, 4) * 1e25, 0, rules="alpha2beta1")
+        relprop.explain(model, torch.randn(2, 4) * 1e25, 0, rules=relprop.Epsilon(relative=True))
 
 
 def test_lazy_modules_are_refused_before_they_run():

@@ -159,19 +159,30 @@ class AlphaBeta(Rule):
 
     def _excites(self, operation: Bound) -> Flow:
         """In single precision nothing but a tiny number is added to z+."""
-        if operation.is_single and not self.redistribute and self.bias != "ignore":
-            tiny = operation.tiny_bias(POSITIVE)
-            products, total = _favouring(operation, POSITIVE, NEGATIVE, tiny)
-            empty = operation.emptied(total)
-            return Flow(products, total, 0.0, self.alpha, tiny, guard=False, sign=1, empty=empty)
-        bias = None if self.bias == "ignore" else operation.bias(POSITIVE)
+        if not self._is_short(operation):
+            bias = None if self.bias == "ignore" else operation.bias(POSITIVE)
+            products, total = _favouring(operation, POSITIVE, NEGATIVE, bias)
+            return Flow(products, total, GUARD * operation.rms(total), self.alpha, bias, sign=1)
+        kernel = operation.has_kernel
+        bias = operation.tiny_bias(POSITIVE) if kernel else operation.bias(POSITIVE)
         products, total = _favouring(operation, POSITIVE, NEGATIVE, bias)
-        return Flow(products, total, GUARD * operation.rms(total), self.alpha, bias, sign=1)
+        if kernel and operation.silent:
+            return Flow(products, total, 0.0, self.alpha, bias, guard=False, sign=1)
+        total, empty = operation.emptied(total)
+        return Flow(products, total, 0.0, self.alpha, bias, guard=False, sign=1, empty=empty)
 
     def _inhibits(self, operation: Bound) -> Flow:
         bias = None if self.bias == "ignore" else operation.bias(NEGATIVE)
         products, total = _favouring(operation, NEGATIVE, POSITIVE, bias)
-        return Flow(products, total, GUARD * operation.rms(total), self.beta, bias, sign=-1)
+        if not self._is_short(operation):
+            return Flow(products, total, GUARD * operation.rms(total), self.beta, bias, sign=-1)
+        size, empty = operation.emptied(operation.negated(total), agrees=False)
+        factor, carries = -self.beta, self.beta
+        return Flow(products, size, 0.0, factor, bias, False, 1, empty, None, carries)
+
+    def _is_short(self, operation: Bound) -> bool:
+        """Whether nothing but a tiny number need be added to a side."""
+        return operation.is_single and not self.redistribute and self.bias == "absorb"
 
 
 @dataclass(frozen=True)
@@ -207,6 +218,8 @@ class Gamma(Rule):
         products, total = _favouring(operation, favours[0], favours[1], biases[0])
         if operation.silent and operation.is_single:
             return [Flow(products, total.clamp_(min=TINY), 0.0, bias=biases[0], guard=False)]
+        if operation.is_single and operation.negative is None and self.bias == "absorb":
+            return self._mirrored(operation, products, total, biases)
         z, _ = operation.output(self.bias)
         excited = z >= 0
         opposed, other = _favouring(operation, favours[1], favours[0], biases[1])
@@ -216,6 +229,20 @@ class Gamma(Rule):
             Flow(products, total, guard, excited.to(total.dtype), biases[0]),
             Flow(opposed, total, guard, (~excited).to(total.dtype), biases[1]),
         ]
+
+    def _mirrored(
+        self, operation: Bound, products: Products, total: Tensor, biases: list[Tensor | None]
+    ) -> list[Flow]:
+        """Both sides from one sum, since z + gamma z+ and z + gamma z- add up to (2 + gamma) z.
+
+        The denominator is of the size of the side that agrees with z.
+        """
+        z, _ = operation.output(self.bias)
+        size, excited = operation.agreeing(z, total, 2 + self.gamma)
+        size, empty = operation.emptied(size)
+        opposed = [(products[0][0], Part(1, 1 + self.gamma))]
+        sides = (products, excited, biases[0]), (opposed, excited - 1, biases[1])
+        return [Flow(each, size, 0.0, share, bias, False, 1, empty) for each, share, bias in sides]
 
 
 def _favouring(

@@ -143,7 +143,9 @@ class Bound:
                     continue
                 if total is not None:
                     z = term.map.forward(x, part)
-                    total, fresh = (total.add_(z), True) if fresh else (total + z, owns)
+                    shape = torch.broadcast_shapes(total.shape, z.shape)
+                    out = total if fresh else self._room(shape, total)
+                    total, fresh = torch.add(total, z, out=out), owns
                 elif bias is not None:
                     total, fresh = term.map.affine(x, part, bias), owns
                 else:
@@ -157,6 +159,9 @@ class Bound:
             self._totals.append(total)
         return total
 
+    def _room(self, shape: torch.Size, like: Tensor) -> Tensor | None:
+        return self.context.workspace.take(like) if like.shape == shape else None
+
     def owned(self, tensor: Tensor) -> Tensor | None:
         """A sum that `forward` has made here, which may be overwritten."""
         return tensor if any(total is tensor for total in self._totals) else None
@@ -166,17 +171,36 @@ class Bound:
         """Whether shortcuts of single precision are taken: differences of 1e-7 are rounding."""
         return self.context.dtype == torch.float32 and self.context.workspace.reuses
 
-    def emptied(self, total: Tensor) -> Tensor | None:
-        """Where a side is empty that is never negative, made infinite there so that nothing flows.
+    def emptied(self, total: Tensor, *, agrees: bool = True) -> tuple[Tensor, Tensor | None]:
+        """A side that is never negative, infinite where it is empty, so that nothing flows there.
 
-        None where no output with relevance is: known from the plan, or else from the data, where
-        looking at them stops nothing.
+        Those outputs are marked, unless none of them has relevance: known from the plan for a side
+        that `agrees` with z, or else from the data, where looking at them stops nothing.
         """
-        if self.silent or (total.device.type == "cpu" and bool(total.amin() > SMALL)):
-            return None
-        empty = total <= SMALL
-        total.masked_fill_(empty, torch.inf)
-        return empty
+        if total.device.type == "cpu" and bool(total.amin() > SMALL):
+            return total, None
+        out = self.context.workspace.take(total) if self.owned(total) is None else total
+        total = torch.ops.aten.threshold.out(total, SMALL, torch.inf, out=out)
+        return total, None if agrees and self.silent else total == torch.inf
+
+    def negated(self, total: Tensor) -> Tensor:
+        """-total, in memory of its own."""
+        own = self.owned(total)
+        return torch.neg(total, out=self.context.workspace.take(total) if own is None else own)
+
+    def agreeing(self, z: Tensor, side: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        """The size of `side` where z is positive, of `factor` z - `side` elsewhere; and a mask."""
+        workspace = self.context.workspace
+        positive = torch.ge(z, 0, out=workspace.take(side))
+        other = torch.sub(side, z, alpha=factor, out=workspace.take(side))
+        found = torch.lerp(other, side, positive, out=other)
+        self._totals.append(found)
+        return found, positive
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether a dense layer or convolution computes it, which adds a bias at no cost."""
+        return self.linear.terms[0].map.held is not None
 
     @property
     def differences_are_accurate(self) -> bool:

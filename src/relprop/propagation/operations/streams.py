@@ -26,8 +26,10 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
     """Share relevance along the flows; with `spreads`, the bias's share goes to the inputs too."""
     streams = [Stream(bound, flow, flows, spreads=spreads) for flow in flows]
     axis = _stacking(bound, flows)
-    room = None
-    if axis is not None:
+    room, rooms = None, None
+    if axis is None:
+        rooms = [bound.context.workspace.take(stream.full) for stream in streams[1:]]
+    else:
         room = bound.context.workspace.take(streams[0].full, stacked=(axis, len(flows)))
 
     def share(relevance: Sequence[Tensor | None]) -> Share:
@@ -36,11 +38,11 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
         for stream in streams:
             stream.book_lost(received, result)
         if axis is None:
-            for stream, quotient in zip(streams, _quotients(streams, received, None), strict=True):
+            for stream, quotient in zip(streams, _quotients(streams, received, rooms), strict=True):
                 stream.book(quotient, result)
                 products = stream.flow.products
                 for number, (inputs, part) in enumerate(products, start=1):
-                    last = number == len(products)
+                    last = number == len(products) and stream is streams[0]
                     _send(bound, result, inputs, quotient, part, last=last)
             return result
         pieces = None if room is None else room.chunk(len(streams), axis)
@@ -137,22 +139,26 @@ class Stream:
 
 
 def _quotients(
-    streams: Sequence[Stream], received: Tensor, pieces: Sequence[Tensor] | None
+    streams: Sequence[Stream], received: Tensor, rooms: Sequence[Tensor | None] | None
 ) -> list[Tensor]:
-    """R_j times the share of each flow over its denominator; a lone flow overwrites R."""
+    """R_j times the share of each flow over its denominator, in the `rooms`; where there is one
+    less of them, the first flow overwrites R.
+    """
     workspace = streams[0].bound.context.workspace
-    found: list[Tensor] = []
-    for index, stream in enumerate(streams):
-        out = pieces[index] if pieces is not None else None
-        if len(streams) == 1:
-            out = workspace.own(received)
+    places = [None] * len(streams) if rooms is None else list(rooms)
+    if len(places) < len(streams):
+        places = [workspace.own(received), *places]
+    found: dict[int, Tensor] = {}
+    bases = [i for i, stream in enumerate(streams) if stream.base is not None]
+    for index in sorted(range(len(streams)), key=lambda i: (i in bases, -i)):
+        stream = streams[index]
         above = received if stream.base is None else found[stream.base]
-        found.append(torch.div(above, stream.full, out=out))
+        found[index] = torch.div(above, stream.full, out=places[index])
     for index, stream in enumerate(streams):
         share = stream.flow.share
         if isinstance(share, Tensor) or share != 1:
             found[index] = torch.mul(found[index], share, out=workspace.own(found[index]))
-    return found
+    return [found[index] for index in range(len(streams))]
 
 
 def _send(
@@ -173,14 +179,17 @@ def _send(
         if term.map.vanishes(part) or (inputs is not None and inputs[index] is None):
             continue
         message = term.map.transpose(quotient, part)
-        if inputs is not None:
-            x = inputs[index]
-            assert x is not None
+        x = None if inputs is None else inputs[index]
+        present = result.messages[index]
+        if x is None:
+            message = _own(message)
+        elif present is not None and workspace.reuses and present.shape == message.shape:
+            present.addcmul_(message, x)
+            continue
+        else:
             own = term.map.fresh or (message is quotient and last and index == final)
             out = workspace.own(message) if own and message.shape == x.shape else None
             message = torch.mul(message, x, out=out)
-        else:
-            message = _own(message)
         _add_message(result, index, message, own=workspace.reuses)
 
 
