@@ -116,7 +116,10 @@ class Explainer:
         check_names(model, self._options)
         with torch.inference_mode(False), torch.no_grad():
             recording, route = self._routes.run(model, inputs, self._options)
-            return explain_run(recording, route, target, self._options, release=True)
+            with self._routes.workspace() as workspace:
+                return explain_run(
+                    recording, route, target, self._options, release=True, workspace=workspace
+                )
 
     def coverage(self, inputs: Any) -> Coverage:
         """The plan as a table: module, operation, family and rule, "refused" with its reason."""

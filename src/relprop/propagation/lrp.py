@@ -23,6 +23,7 @@ from .route import Route, find_ending, make_route
 from .rules import BIAS_MODES, Rule
 from .targets import Start, choose_start, predicted
 from .walk import Walked, walk
+from .workspace import Workspace
 
 MOSTLY_ABSORBED = 0.9
 
@@ -86,7 +87,13 @@ def find_route(recording: Recording, options: Options, weights: Weights | None =
 
 
 def explain_run(
-    recording: Recording, route: Route, target: Any, options: Options, *, release: bool = False
+    recording: Recording,
+    route: Route,
+    target: Any,
+    options: Options,
+    *,
+    release: bool = False,
+    workspace: Workspace | None = None,
 ) -> Explanation:
     """Explain one recorded run along its route. Raises InvalidTarget."""
     output = route.ending.output(recording)
@@ -103,7 +110,13 @@ def explain_run(
             stacklevel=4,
         )
     walked = walk(
-        recording, route, relevance, layers=options.layers, single=start.single, release=release
+        recording,
+        route,
+        relevance,
+        layers=options.layers,
+        single=start.single,
+        release=release,
+        workspace=workspace,
     )
     _warn_absorbed(walked)
     return _result(recording, route, walked, start, output.clone())

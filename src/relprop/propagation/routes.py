@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from .record import record
 from .recording import Operation, Recording
 from .retrace import retrace
 from .route import Route, remembered
+from .workspace import Workspace
 
 MOST = 8  # shapes of inputs
 READS_MEMORY = set(overloads("as_strided", "as_strided_copy", "as_strided_scatter", "view.dtype"))
@@ -29,7 +31,20 @@ class Routes:
 
     def __init__(self) -> None:
         self.weights = Weights()
+        self._spare: list[Workspace] = []
         self._known: OrderedDict[Any, Route | None] = OrderedDict()
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """Memory to work in, for one call at a time."""
+        try:
+            found = self._spare.pop()
+        except IndexError:
+            found = Workspace()
+        try:
+            yield found
+        finally:
+            self._spare.append(found)
 
     def run(
         self, model: Callable[..., Any], inputs: Any, options: Options

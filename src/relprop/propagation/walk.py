@@ -43,7 +43,7 @@ class _Walker:
         targets: int,
         *,
         single: bool,
-        reuses: bool,
+        workspace: Workspace,
     ) -> None:
         plan = route.plan
         self.recording, self.plan, self.targets = recording, plan, targets
@@ -64,7 +64,8 @@ class _Walker:
         self.kept: list[dict[int, Tensor]] = [{} for _ in range(targets)]
         outputs = [v for step in plan.steps for v in step.operation.outputs if v is not None]
         largest = max((value.shape.numel() for value in outputs), default=0)
-        self.workspace = Workspace(largest, reuses=reuses)
+        self.workspace = workspace
+        workspace.size = max(workspace.size, largest)
         self.nothing = torch.zeros(recording.batch, dtype=self.dtype, device=self.device)
 
     def step(self, step: Step) -> Row:
@@ -196,17 +197,18 @@ def walk(
     layers: Sequence[str] = (),
     single: bool = False,
     release: bool = False,
+    workspace: Workspace | None = None,
 ) -> Walked:
     """Propagate each relevance of the output (one for each target) to the inputs.
 
     `layers`: modules whose outputs' relevance is kept; `single`: the figures of the ledger are
-    `[N]`, for one target. `release` frees recorded values as the walk
-    passes them. Raises InvalidInput where relevance is not finite, naming the operation.
+    `[N]`, for one target; `workspace`: memory from an earlier walk. `release` frees recorded values
+    as the walk passes them. Raises InvalidInput where relevance is not finite, and names the place.
     """
     plan = route.plan
-    walker = _Walker(
-        recording, route, layers, len(relevance), single=single, reuses=not torch.is_grad_enabled()
-    )
+    if workspace is None:
+        workspace = Workspace(reuses=not torch.is_grad_enabled())
+    walker = _Walker(recording, route, layers, len(relevance), single=single, workspace=workspace)
     start = walker.begin(relevance)
     last = {index: step for step in plan.steps for index in step.reads}
     if release:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class Workspace:
-    """Buffers for one step at a time; `size` elements are enough for any of them.
+    """Buffers for one step at a time, of at least `size` elements each.
 
     Where nothing may be overwritten (`reuses` is False: autograd follows the walk) there are no
     buffers, and `out=None` makes torch take fresh memory.
     """
 
-    def __init__(self, size: int, *, reuses: bool = True) -> None:
+    def __init__(self, size: int = 0, *, reuses: bool = True) -> None:
         self.size, self.reuses = size, reuses
         self._buffers: list[Tensor] = []
         self._taken = 0

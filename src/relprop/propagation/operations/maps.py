@@ -128,13 +128,12 @@ class Convolution(LinearMap):
             total = x.unflatten(1, (self.groups, -1)).sum(2)
             found = self._convolve(total, self._window(x), self.groups)
             return _repeated(found, self._outputs // self.groups)
-        return self._convolve(x, self.weight.part(part, x.dtype), self.groups)
+        return self._convolve(x, self._kernel(part, x), self.groups)
 
     def affine(self, x: Tensor, part: Part, bias: Tensor) -> Tensor:
         if part.ones or bias.shape[-1:] != (1,) or bias.numel() != self._outputs:
             return super().affine(x, part, bias)
-        weight = self.weight.part(part, x.dtype)
-        return self._convolve(x, weight, self.groups, bias.flatten())
+        return self._convolve(x, self._kernel(part, x), self.groups, bias.flatten())
 
     def transpose(self, s: Tensor, part: Part = WEIGHT) -> Tensor:
         shape = (s.shape[0], *self.input_shape[1:])
@@ -143,7 +142,7 @@ class Convolution(LinearMap):
             one_each = (s.shape[0], self.groups, *self.input_shape[2:])
             found = self._convolve_back(total, self._window(s), one_each, self.groups)
             return _repeated(found, self.input_shape[1] // self.groups)
-        return self._convolve_back(s, self.weight.part(part, s.dtype), shape, self.groups)
+        return self._convolve_back(s, self._kernel(part, s), shape, self.groups)
 
     def scaled(self, scale: Tensor) -> LinearMap | None:
         ones = [1] * (len(self.weight.shape) - 2)
@@ -161,6 +160,9 @@ class Convolution(LinearMap):
     def _outputs(self) -> int:
         return self.weight.shape[1] * self.groups if self.transposed else self.weight.shape[0]
 
+    def _kernel(self, part: Part, x: Tensor) -> Tensor:
+        return self.weight.part(part, x.dtype, channels_last=_channels_last(x))
+
     def _window(self, like: Tensor) -> Tensor:
         """Ones for a convolution of one channel a group: which inputs an output sees."""
         return like.new_ones(self.groups, 1, *self.weight.shape[2:])
@@ -173,8 +175,7 @@ class Convolution(LinearMap):
     def _convolve_back(
         self, s: Tensor, weight: Tensor, shape: Sequence[int], groups: int
     ) -> Tensor:
-        last = s.ndim == 4 and s.is_contiguous(memory_format=torch.channels_last)
-        order = torch.channels_last if last else torch.contiguous_format
+        order = torch.channels_last if _channels_last(s) else torch.contiguous_format
         shaped = torch.empty(shape, dtype=s.dtype, device=s.device, memory_format=order)  # not read
         found = torch.ops.aten.convolution_backward.default(
             s, shaped, weight, None, *self.options[:5], groups, [True, False, False]
@@ -351,3 +352,11 @@ def _repeated(x: Tensor, times: int) -> Tensor:
     if x.shape[1] == 1:
         return x.expand(-1, times, *x.shape[2:])
     return x.repeat_interleave(times, 1)
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Whether the channels of a position lie beside each other, and not only because there is one
+    position or one channel.
+    """
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return last and not x.is_contiguous()

@@ -62,7 +62,7 @@ class Weight:
     def __init__(self, tensor: Tensor, outputs: int, scale: Tensor | None = None) -> None:
         self.tensor, self.outputs, self.scale = tensor, outputs, scale
         self.keep = False
-        self._made: dict[tuple[Part, torch.dtype], Tensor] = {}
+        self._made: dict[tuple[Part, torch.dtype, bool], Tensor] = {}
         self._lopsided: bool | None = None
         self._stamp: tuple[int, Tensor] | None = None
         self._factors: Tensor | None = None
@@ -77,18 +77,24 @@ class Weight:
         scale = scale if self.scale is None else self.scale * scale
         return Weight(self.tensor, self.outputs, scale)
 
-    def part(self, part: Part, dtype: torch.dtype) -> Tensor:
-        """A part of the weight, or several stacked along the outputs."""
+    def part(self, part: Part, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
+        """A part of the weight, or several stacked along the outputs; a kept one in the memory
+        format that convolutions want.
+        """
         if part == WEIGHT and self.scale is None:
             return self.tensor.to(dtype)
         if not self.keep:
             return self._make(part, dtype)
+        key = part, dtype, channels_last
         with self._lock:
-            made = self._made.get((part, dtype))
+            made = self._made.get(key)
             if made is None:
                 if not self._made:
                     self._stamp = self._read()
-                made = self._made[part, dtype] = self._make(part, dtype)
+                made = self._make(part, dtype)
+                if channels_last:
+                    made = made.contiguous(memory_format=torch.channels_last)
+                self._made[key] = made
             return made
 
     def refresh(self) -> None:
