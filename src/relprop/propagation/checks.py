@@ -21,10 +21,11 @@ def check_mode(model: Any) -> None:
         raise InvalidInput(f"the model must be callable, got {type(model).__name__}")
     if not isinstance(model, nn.Module):
         return
-    for name, parameter in (*model.named_parameters(), *model.named_buffers()):
-        if torch.nn.parameter.is_lazy(parameter):
-            raise InvalidInput(f"{name} has no shape yet: run the lazy model once on data first")
     for name, module in model.named_modules():
+        for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and torch.nn.parameter.is_lazy(tensor):
+                full = f"{name}.{own}" if name else own
+                raise InvalidInput(f"{full} has no shape yet: run the lazy model once on data")
         if not module.training:
             continue
         if (isinstance(module, _DropoutNd) and module.p > 0) or isinstance(module, nn.RReLU):

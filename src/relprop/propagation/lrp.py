@@ -124,7 +124,8 @@ def explain_run(
 
 def check_names(model: Any, options: Options) -> None:
     """Unknown layers are refused before the model runs."""
-    if not isinstance(model, torch.nn.Module):
+    asked = options.layers or options.flat_until is not None
+    if not asked or not isinstance(model, torch.nn.Module):
         return
     names = [name for name, _ in model.named_modules() if name]
     wanted = (*options.layers, *(() if options.flat_until is None else (options.flat_until,)))

@@ -115,14 +115,16 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if self.tracks_parameters:
             self._track_parameters(args)
-        depends = any(id(leaf) in self.known for leaf in leaves((args, kwargs)))
+        given = leaves((args, kwargs) if kwargs else args)
+        known = self.known
+        depends = any(id(leaf) in known for leaf in given)
         self._refuse_dropout(func, args, depends)
         if depends and func in DECOMPOSED:
             with self:
                 return DECOMPOSED[func](*args, **kwargs)
         result = self._run(func, args, kwargs)
         if depends:
-            self.note(func, args, kwargs, result)
+            self.note(func, args, kwargs, result, given)
         return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -144,14 +146,16 @@ class Recorder(TorchDispatchMode):
                 "model.eval(), or pass training=False to functional dropout"
             )
 
-    def note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """Append one operation; results that carry no relevance are not tracked."""
+    def note(self, func: Any, args: Any, kwargs: Any, result: Any, given: list[Any]) -> None:
+        """Append one operation; results that carry no relevance are not tracked. `given` are the
+        leaves of its arguments.
+        """
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
             return
         if func in SCALAR_READS:
             self.reads.append(f"{func} in {self.module or 'the model'}")
             return
-        tracked = [self.known[id(t)] for t in leaves((args, kwargs)) if id(t) in self.known]
+        tracked = [self.known[id(leaf)] for leaf in given if id(leaf) in self.known]
         continuous = any(is_continuous(value.dtype) for value in tracked)
         args, kwargs = replace_leaves(
             (args, kwargs), lambda leaf: self._value_of(leaf, continuous and func not in EMBEDDINGS)
@@ -217,7 +221,8 @@ class Recorder(TorchDispatchMode):
             self.values[value.index] = before
             self.known[id(before)] = self.known.pop(id(target))
             func(*args, **kwargs)
-            self.note(pure, (before, *args[1:]), kwargs, target)
+            args = (before, *args[1:])
+            self.note(pure, args, kwargs, target, leaves((args, kwargs)))
             return target
         raise UnsupportedOperation(
             f"{func} in {self.module or 'the model'} changes a value in place that was already "
@@ -236,7 +241,7 @@ class Recorder(TorchDispatchMode):
             )
         func(*args)
         kept = target.detach().clone()
-        self.note(aten.copy.default, args, {}, kept)
+        self.note(aten.copy.default, args, {}, kept, leaves(args))
         self.known[id(target)] = self.known[id(kept)]
         return target
 
@@ -292,12 +297,10 @@ class WholeFunctions(TorchFunctionMode):
             result = func(*args, **kwargs)
         finally:
             recorder.suspended = False
-        if any(
-            isinstance(a, Tensor) and id(a) in recorder.known
-            for a in leaves((args_seen, kwargs_seen))
-        ):
+        given = leaves((args_seen, kwargs_seen))
+        if any(id(leaf) in recorder.known for leaf in given):
             outputs = replace_leaves(result, self._inner)
-            recorder.note(func, args_seen, kwargs_seen, outputs)
+            recorder.note(func, args_seen, kwargs_seen, outputs, given)
         return result
 
     def _inner(self, leaf: Any) -> Any:

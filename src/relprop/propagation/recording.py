@@ -145,15 +145,14 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def _collect(tree: Any, found: list[Any]) -> None:
-    for item in tree.values() if isinstance(tree, dict) else tree if _nests(tree) else (tree,):
+    if not isinstance(tree, (tuple, list, dict)):
+        found.append(tree)
+        return
+    for item in tree.values() if isinstance(tree, dict) else tree:
         if isinstance(item, (tuple, list, dict)):
             _collect(item, found)
         else:
             found.append(item)
-
-
-def _nests(tree: Any) -> bool:
-    return isinstance(tree, (tuple, list))
 
 
 def replace_leaves(tree: Any, function: Callable[[Any], Any]) -> Any:

@@ -96,17 +96,17 @@ class Follower(Recorder):
         """Nothing is watched any more."""
         self.watched.clear()
 
-    def note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+    def note(self, func: Any, args: Any, kwargs: Any, result: Any, given: list[Any]) -> None:
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
             return
         if func in SCALAR_READS:
             raise Departed
-        found, outputs = leaves((args, kwargs)), leaves((result,))
-        values = [self.known[id(leaf)] for leaf in found if id(leaf) in self.known]
+        outputs = leaves((result,))
+        values = [self.known[id(leaf)] for leaf in given if id(leaf) in self.known]
         continuous = any(is_continuous(value.dtype) for value in values)
         if not any(self._is_tracked(leaf, func, continuous) for leaf in outputs):
             return
-        operation = self._match(func, found)
+        operation = self._match(func, given)
         for leaf, value in zip(outputs, operation.outputs, strict=True):
             if value is not None:
                 if leaf.shape != value.shape or leaf.dtype != value.dtype:

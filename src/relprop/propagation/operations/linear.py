@@ -80,7 +80,7 @@ class Bound:
     def positive(self) -> list[Tensor]:
         """x+ for each input."""
         return [
-            x if self.context.is_nonnegative(term.value) else self._clamped(x, min=0)
+            x if self.context.is_nonnegative(term.value) else self._clamped(x, min=0.0)
             for term, x in zip(self.linear.terms, self.inputs, strict=True)
         ]
 
@@ -91,7 +91,7 @@ class Bound:
         if not any(signed):
             return None
         return [
-            self._clamped(x, max=0) if has else None
+            self._clamped(x, max=0.0) if has else None
             for has, x in zip(signed, self.inputs, strict=True)
         ]
 
