@@ -115,16 +115,15 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         if self.tracks_parameters:
             self._track_parameters(args)
-        given = leaves((args, kwargs) if kwargs else args)
-        known = self.known
-        depends = any(id(leaf) in known for leaf in given)
+        known = self.values_among(args, kwargs)
+        depends = bool(known)
         self._refuse_dropout(func, args, depends)
         if depends and func in DECOMPOSED:
             with self:
                 return DECOMPOSED[func](*args, **kwargs)
         result = self._run(func, args, kwargs)
         if depends:
-            self.note(func, args, kwargs, result, given)
+            self.note(func, args, kwargs, result, known)
         return result
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -132,6 +131,18 @@ class Recorder(TorchDispatchMode):
         if self.channels_last and func is aten.view.default:
             return func(args[0].contiguous(), *args[1:])
         return func(*args, **kwargs)
+
+    def values_among(self, args: Any, kwargs: Any) -> list[Value]:
+        """The known values among the arguments of an operation."""
+        given = [*args, *kwargs.values()] if kwargs else args
+        found = []
+        for item in given:
+            if isinstance(item, Tensor):
+                if id(item) in self.known:
+                    found.append(self.known[id(item)])
+            elif isinstance(item, (list, tuple)):
+                found += [self.known[id(leaf)] for leaf in leaves(item) if id(leaf) in self.known]
+        return found
 
     def _refuse_dropout(self, func: Any, args: Any, depends: bool) -> None:
         if torch.Tag.nondeterministic_seeded not in func.tags:
@@ -146,17 +157,16 @@ class Recorder(TorchDispatchMode):
                 "model.eval(), or pass training=False to functional dropout"
             )
 
-    def note(self, func: Any, args: Any, kwargs: Any, result: Any, given: list[Any]) -> None:
-        """Append one operation; results that carry no relevance are not tracked. `given` are the
-        leaves of its arguments.
+    def note(self, func: Any, args: Any, kwargs: Any, result: Any, known: list[Value]) -> None:
+        """Append one operation; results that carry no relevance are not tracked. `known` are the
+        values among its arguments.
         """
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
             return
         if func in SCALAR_READS:
             self.reads.append(f"{func} in {self.module or 'the model'}")
             return
-        tracked = [self.known[id(leaf)] for leaf in given if id(leaf) in self.known]
-        continuous = any(is_continuous(value.dtype) for value in tracked)
+        continuous = any(is_continuous(value.dtype) for value in known)
         args, kwargs = replace_leaves(
             (args, kwargs), lambda leaf: self._value_of(leaf, continuous and func not in EMBEDDINGS)
         )
@@ -222,7 +232,7 @@ class Recorder(TorchDispatchMode):
             self.known[id(before)] = self.known.pop(id(target))
             func(*args, **kwargs)
             args = (before, *args[1:])
-            self.note(pure, args, kwargs, target, leaves((args, kwargs)))
+            self.note(pure, args, kwargs, target, self.values_among(args, kwargs))
             return target
         raise UnsupportedOperation(
             f"{func} in {self.module or 'the model'} changes a value in place that was already "
@@ -241,7 +251,7 @@ class Recorder(TorchDispatchMode):
             )
         func(*args)
         kept = target.detach().clone()
-        self.note(aten.copy.default, args, {}, kept, leaves(args))
+        self.note(aten.copy.default, args, {}, kept, self.values_among(args, {}))
         self.known[id(target)] = self.known[id(kept)]
         return target
 
@@ -297,10 +307,10 @@ class WholeFunctions(TorchFunctionMode):
             result = func(*args, **kwargs)
         finally:
             recorder.suspended = False
-        given = leaves((args_seen, kwargs_seen))
-        if any(id(leaf) in recorder.known for leaf in given):
+        known = recorder.values_among(args_seen, kwargs_seen)
+        if known:
             outputs = replace_leaves(result, self._inner)
-            recorder.note(func, args_seen, kwargs_seen, outputs, given)
+            recorder.note(func, args_seen, kwargs_seen, outputs, known)
         return result
 
     def _inner(self, leaf: Any) -> Any:

@@ -96,35 +96,37 @@ class Follower(Recorder):
         """Nothing is watched any more."""
         self.watched.clear()
 
-    def note(self, func: Any, args: Any, kwargs: Any, result: Any, given: list[Any]) -> None:
+    def note(self, func: Any, args: Any, kwargs: Any, result: Any, known: list[Value]) -> None:
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
             return
         if func in SCALAR_READS:
             raise Departed
         outputs = leaves((result,))
-        values = [self.known[id(leaf)] for leaf in given if id(leaf) in self.known]
-        continuous = any(is_continuous(value.dtype) for value in values)
+        continuous = any(is_continuous(value.dtype) for value in known)
         if not any(self._is_tracked(leaf, func, continuous) for leaf in outputs):
             return
-        operation = self._match(func, given)
+        operation = self._match(func, args, kwargs)
         for leaf, value in zip(outputs, operation.outputs, strict=True):
             if value is not None:
                 if leaf.shape != value.shape or leaf.dtype != value.dtype:
                     raise Departed
                 self.adopt(leaf, value)
 
-    def _match(self, func: Any, found: list[Any]) -> Operation:
+    def _match(self, func: Any, args: Any, kwargs: Any) -> Operation:
         """The expected operation, which this must be."""
         if self.finished:
             raise Departed
         operation = self.expected[self.position]
-        wanted = self.route.arguments[self.position]
-        if operation.target is not func or len(found) != len(wanted):
+        if operation.target is not func or kwargs.keys() != operation.kwargs.keys():
             raise Departed
-        if not all(map(self._is_same, found, wanted)):
+        named = [(kwargs[key], wanted) for key, wanted in operation.kwargs.items()]
+        if not self._are_same(args, operation.args) or not all(self._is_same(*p) for p in named):
             raise Departed
         self.position += 1
         return operation
+
+    def _are_same(self, found: Any, wanted: Any) -> bool:
+        return len(found) == len(wanted) and all(map(self._is_same, found, wanted))
 
     def _is_same(self, found: Any, wanted: Any) -> bool:
         if isinstance(wanted, Value):
@@ -133,6 +135,8 @@ class Follower(Recorder):
             return True
         if isinstance(wanted, Tensor):
             return isinstance(found, Tensor) and _equal(found, wanted)
+        if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
+            return self._are_same(found, wanted)
         return type(found) is type(wanted) and bool(found == wanted)
 
     def _change(self, func: Any, target: Tensor, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -142,7 +146,7 @@ class Follower(Recorder):
         shared = value.index in self.route.shared and not views
         if pure is None or pure in DECOMPOSED or shared:
             raise Departed
-        operation = self._match(pure, leaves((args, kwargs)))
+        operation = self._match(pure, args, kwargs)
         if value.index in self.route.keeps:
             self.values[value.index] = target.detach() if views else target.detach().clone()
         func(*args, **kwargs)

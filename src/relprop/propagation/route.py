@@ -79,7 +79,6 @@ class Route:
     keeps: frozenset[int]  # the values that are read after the run
     shared: frozenset[int]  # the values that lie in the same memory as another one
     channels_last: bool = False
-    arguments: tuple[tuple[Any, ...], ...] = ()  # of each operation, one after the other
     constants: tuple[Tensor, ...] = ()
     copies: tuple[Tensor, ...] = ()
 
@@ -123,18 +122,16 @@ def remembered(route: Route) -> Route:
         for term in step.family.terms
         if term.map.held is not None
     }
-    operations = route.recording.operations
-    arguments = tuple(tuple(leaves((op.args, op.kwargs))) for op in operations)
     found = {
         id(leaf): leaf
-        for operation, given in zip(operations, arguments, strict=True)
+        for operation in route.recording.operations
         if operation.target not in EMBEDDINGS
-        for leaf in given
+        for leaf in leaves((operation.args, operation.kwargs))
         if isinstance(leaf, Tensor) and id(leaf) not in live
     }
     constants = tuple(found.values())
     copies = tuple(_joined(constants))
-    return replace(route, arguments=arguments, constants=constants, copies=copies)
+    return replace(route, constants=constants, copies=copies)
 
 
 def _joined(tensors: Iterable[Tensor]) -> list[Tensor]:
