@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,6 +34,30 @@ DECOMPOSED: dict[Any, Callable[..., Tensor]] = {
 }
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What an ATen operation says about itself; asked once, since asking is slow."""
+
+    mutable: bool
+    written: tuple[int, ...]  # the positions of arguments that it changes
+    random: bool
+    views_in_place: bool
+
+
+@cache
+def traits(func: Any) -> Traits:
+    """The traits of an ATen overload."""
+    schema = func._schema
+    written = [
+        i
+        for i, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    ]
+    random = torch.Tag.nondeterministic_seeded in func.tags
+    return Traits(schema.is_mutable, tuple(written), random, torch.Tag.inplace_view in func.tags)
+
+
+@cache
 def pure_form(func: Any) -> Any:
     """The operation that computes what an in-place one writes (clamp_min for clamp_min_)."""
     name = func._schema.name.removeprefix("aten::")
@@ -107,7 +133,7 @@ class Recorder(TorchDispatchMode):
         if self.probing and func is aten.alias.default:
             self.probed = args[0]
             return func(*args, **kwargs)
-        if func._schema.is_mutable:
+        if traits(func).mutable:
             early = self._mutate(func, args, kwargs)
             if early is not None:
                 return early
@@ -145,7 +171,7 @@ class Recorder(TorchDispatchMode):
         return found
 
     def _refuse_dropout(self, func: Any, args: Any, depends: bool) -> None:
-        if torch.Tag.nondeterministic_seeded not in func.tags:
+        if not traits(func).random:
             return
         if not depends:
             self.notes.append(f"{func} in {self.module or 'the model'} draws random numbers")
@@ -198,11 +224,7 @@ class Recorder(TorchDispatchMode):
         """What functionalisation leaves as a mutation: metadata, the model's own buffers, or
         refused.
         """
-        written = [
-            args[i]
-            for i, argument in enumerate(func._schema.arguments)
-            if i < len(args) and argument.alias_info is not None and argument.alias_info.is_write
-        ]
+        written = [args[i] for i in traits(func).written if i < len(args)]
         for target in written:
             if id(target) in self.known:
                 return self._change(func, target, args, kwargs)
@@ -225,7 +247,7 @@ class Recorder(TorchDispatchMode):
         if func is aten.copy_.default and value.index < self.inputs and self.functional:
             return target  # functionalize hands changes of the inputs back; ours are copies
         pure = pure_form(func)
-        moves_only = torch.Tag.inplace_view in func.tags
+        moves_only = traits(func).views_in_place
         if pure is not None and not self.suspended and (moves_only or not self._is_shared(target)):
             before = target.detach() if moves_only else target.detach().clone()
             self.values[value.index] = before

@@ -18,7 +18,15 @@ from torch.utils import _pytree as pytree
 
 from .checks import check_inputs, check_mode, select_output
 from .record import call_model, copied
-from .recorder import DECOMPOSED, SCALAR_READS, SHAPE_ONLY, Recorder, WholeFunctions, pure_form
+from .recorder import (
+    DECOMPOSED,
+    SCALAR_READS,
+    SHAPE_ONLY,
+    Recorder,
+    WholeFunctions,
+    pure_form,
+    traits,
+)
 from .recording import Operation, Recording, Value, is_continuous, leaves
 from .route import Route
 from .surroundings import unchanged
@@ -142,7 +150,7 @@ class Follower(Recorder):
     def _change(self, func: Any, target: Tensor, args: Any, kwargs: dict[str, Any]) -> Any:
         """A value is changed in place, as it was on the route; what is read later is kept."""
         value, pure = self.known[id(target)], pure_form(func)
-        views = torch.Tag.inplace_view in func.tags
+        views = traits(func).views_in_place
         shared = value.index in self.route.shared and not views
         if pure is None or pure in DECOMPOSED or shared:
             raise Departed
