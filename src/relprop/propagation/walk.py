@@ -62,10 +62,7 @@ class _Walker:
             if not is_continuous(value.dtype)
         } - {value.index for value in recording.input_values if value is not None}
         self.kept: list[dict[int, Tensor]] = [{} for _ in range(targets)]
-        outputs = [v for step in plan.steps for v in step.operation.outputs if v is not None]
-        largest = max((value.shape.numel() for value in outputs), default=0)
         self.workspace = workspace
-        workspace.size = max(workspace.size, largest)
         self.nothing = torch.zeros(recording.batch, dtype=self.dtype, device=self.device)
 
     def step(self, step: Step) -> Row:

@@ -10,20 +10,26 @@ from torch import Tensor
 
 
 class Workspace:
-    """Buffers for one step at a time, of at least `size` elements each.
+    """Buffers for one step at a time, kept and grown from step to step and from call to call.
 
     Where nothing may be overwritten (`reuses` is False: autograd follows the walk) there are no
     buffers, and `out=None` makes torch take fresh memory.
     """
 
-    def __init__(self, size: int = 0, *, reuses: bool = True) -> None:
-        self.size, self.reuses = size, reuses
-        self._buffers: list[Tensor] = []
-        self._taken = 0
+    def __init__(self, *, reuses: bool = True) -> None:
+        self.reuses = reuses
+        self._free: list[Tensor] = []
+        self._taken: list[Tensor] = []
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that is held."""
+        return sum(buffer.nbytes for buffer in (*self._free, *self._taken))
 
     def begin(self) -> None:
         """A new step: what the last one took is free again."""
-        self._taken = 0
+        self._free += self._taken
+        self._taken.clear()
 
     def take(self, like: Tensor, *, stacked: tuple[int, int] | None = None) -> Tensor | None:
         """Memory until the next step for a tensor like this one, its axes in the same order.
@@ -35,24 +41,25 @@ class Workspace:
         shape = list(like.shape)
         if stacked is not None:
             shape[stacked[0]] *= stacked[1]
-        count = torch.Size(shape).numel()
-        if self._taken == len(self._buffers):
-            self._buffers.append(like.new_empty(max(self.size, count)))
-        buffer = self._buffers[self._taken]
-        if buffer.numel() < count or buffer.dtype != like.dtype or buffer.device != like.device:
-            buffer = self._buffers[self._taken] = like.new_empty(max(self.size, count))
-        self._taken += 1
-        flat = buffer[:count]
+        flat = self._buffer(torch.Size(shape).numel(), like)
         if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
             samples, channels, *positions = shape
             return flat.view(samples, *positions, channels).movedim(-1, 1)
         return flat.view(shape)
 
-    def spare(self, like: Tensor) -> Tensor | None:
-        """Such memory until the next `take`."""
-        found = self.take(like)
-        self._taken -= found is not None
-        return found
+    def _buffer(self, count: int, like: Tensor) -> Tensor:
+        """The smallest free buffer that is large enough; if none is, the largest one grows."""
+        kind = like.dtype, like.device
+        free = [buffer for buffer in self._free if (buffer.dtype, buffer.device) == kind]
+        fitting = [buffer for buffer in free if buffer.numel() >= count]
+        found = min(fitting, key=Tensor.numel, default=None)
+        dropped = found if found is not None else max(free, key=Tensor.numel, default=None)
+        self._free = [buffer for buffer in self._free if buffer is not dropped]
+        if found is None:
+            del free, dropped
+            found = like.new_empty(count)
+        self._taken.append(found)
+        return found[:count]
 
     def own(self, tensor: Tensor) -> Tensor | None:
         """A tensor that may be overwritten, if anything may."""

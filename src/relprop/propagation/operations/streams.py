@@ -26,11 +26,13 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
     """Share relevance along the flows; with `spreads`, the bias's share goes to the inputs too."""
     streams = [Stream(bound, flow, flows, spreads=spreads) for flow in flows]
     axis = _stacking(bound, flows)
-    room, rooms = None, None
+    room, places = None, None
     if axis is None:
-        rooms = [bound.context.workspace.take(stream.full) for stream in streams[1:]]
+        places = [bound.context.workspace.take(stream.full) for stream in streams[1:]]
     else:
         room = bound.context.workspace.take(streams[0].full, stacked=(axis, len(flows)))
+        places = None if room is None else list(room.chunk(len(streams), axis))
+    _lend_scratch(streams, None if axis is None else places)
 
     def share(relevance: Sequence[Tensor | None]) -> Share:
         received = only(relevance)
@@ -38,17 +40,15 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
         for stream in streams:
             stream.book_lost(received, result)
         if axis is None:
-            for stream, quotient in zip(streams, _quotients(streams, received, rooms), strict=True):
+            for stream, quotient in zip(
+                streams, _quotients(streams, received, places), strict=True
+            ):
                 stream.book(quotient, result)
                 products = stream.flow.products
                 for number, (inputs, part) in enumerate(products, start=1):
                     last = number == len(products) and stream is streams[0]
                     _send(bound, result, inputs, quotient, part, last=last)
             return result
-        pieces = None if room is None else room.chunk(len(streams), axis)
-        quotients = _quotients(streams, received, pieces)
-        for stream, quotient in zip(streams, quotients, strict=True):
-            stream.book(quotient, result)
         stacked = torch.cat(quotients, axis) if room is None else room
         for products in zip(*(stream.flow.products for stream in streams), strict=True):
             stack = Stack(parts=tuple(part for _, part in products))
@@ -81,8 +81,12 @@ class Stream:
         elif zero is not None:
             full = torch.where(zero, torch.inf, full)
         self.full = full
-        self.books = self.empty is not None or isinstance(self.stabiliser, Tensor)
-        self.scratch = workspace.take(full) if self.books else None
+        self.scratch: Tensor | None = None
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the stabiliser differs from output to output."""
+        return isinstance(self.stabiliser, Tensor) and self.stabiliser.shape == self.full.shape
 
     def _signed(self, denominator: Tensor) -> Tensor | float:
         """The stabiliser with the sign of the denominator."""
@@ -122,7 +126,7 @@ class Stream:
     def _stabilised(self, quotient: Tensor, sums: Tensor | None) -> Tensor:
         context, value, factor = self.bound.context, self.bound.value, self.stabiliser
         assert factor is not None
-        if isinstance(factor, Tensor) and factor.shape == quotient.shape:
+        if self.is_signed:
             return context.sum(torch.mul(quotient, factor, out=self.scratch), value)
         if sums is None or (isinstance(factor, Tensor) and factor.numel() != len(sums)):
             return context.sum(quotient * factor, value)
@@ -138,14 +142,25 @@ class Stream:
         return torch.where(seen > 0, 0.0, absorbed)
 
 
+def _lend_scratch(streams: Sequence[Stream], places: Sequence[Tensor | None] | None) -> None:
+    """Memory for what is booked: where the first quotient will stand, if it is needed before."""
+    later = any(stream.is_signed for stream in streams)
+    if not later and all(stream.empty is None for stream in streams):
+        return
+    workspace, full = streams[0].bound.context.workspace, streams[0].full
+    scratch = places[0] if places and not later else workspace.take(full)
+    for stream in streams:
+        stream.scratch = scratch
+
+
 def _quotients(
-    streams: Sequence[Stream], received: Tensor, rooms: Sequence[Tensor | None] | None
+    streams: Sequence[Stream], received: Tensor, places: Sequence[Tensor | None] | None
 ) -> list[Tensor]:
-    """R_j times the share of each flow over its denominator, in the `rooms`; where there is one
+    """R_j times the share of each flow over its denominator, in these places; where there is one
     less of them, the first flow overwrites R.
     """
     workspace = streams[0].bound.context.workspace
-    places = [None] * len(streams) if rooms is None else list(rooms)
+    places = [None] * len(streams) if places is None else list(places)
     if len(places) < len(streams):
         places = [workspace.own(received), *places]
     found: dict[int, Tensor] = {}
