@@ -39,20 +39,20 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
         result = Share([None] * len(bound.linear.terms))
         for stream in streams:
             stream.book_lost(received, result)
-        if axis is None:
-            for stream, quotient in zip(
-                streams, _quotients(streams, received, places), strict=True
-            ):
-                stream.book(quotient, result)
-                products = stream.flow.products
-                for number, (inputs, part) in enumerate(products, start=1):
-                    last = number == len(products) and stream is streams[0]
-                    _send(bound, result, inputs, quotient, part, last=last)
+        quotients = _quotients(streams, received, places)
+        for stream, quotient in zip(streams, quotients, strict=True):
+            stream.book(quotient, result)
+        if axis is not None:
+            stacked = torch.cat(quotients, axis) if room is None else room
+            for each in zip(*(stream.flow.products for stream in streams), strict=True):
+                stack = Stack(parts=tuple(part for _, part in each))
+                _send(bound, result, each[0][0], stacked, stack)
             return result
-        stacked = torch.cat(quotients, axis) if room is None else room
-        for products in zip(*(stream.flow.products for stream in streams), strict=True):
-            stack = Stack(parts=tuple(part for _, part in products))
-            _send(bound, result, products[0][0], stacked, stack)
+        for stream, quotient in zip(streams, quotients, strict=True):
+            products = stream.flow.products
+            for number, (inputs, part) in enumerate(products, start=1):
+                last = number == len(products) and stream is streams[0]
+                _send(bound, result, inputs, quotient, part, last=last)
         return result
 
     return share
