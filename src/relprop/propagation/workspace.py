@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+WASTE = 4  # times as large as needed
+
 
 class Workspace:
     """Buffers for one step at a time, kept and grown from step to step and from call to call.
@@ -48,15 +50,17 @@ class Workspace:
         return flat.view(shape)
 
     def _buffer(self, count: int, like: Tensor) -> Tensor:
-        """The smallest free buffer that is large enough; if none is, the largest one grows."""
-        kind = like.dtype, like.device
-        free = [buffer for buffer in self._free if (buffer.dtype, buffer.device) == kind]
-        fitting = [buffer for buffer in free if buffer.numel() >= count]
+        """The smallest free buffer that is large enough, unless that wastes it; otherwise the
+        largest of those that are too small grows.
+        """
+        alike = [b for b in self._free if (b.dtype, b.device) == (like.dtype, like.device)]
+        fitting = [b for b in alike if count <= b.numel() <= WASTE * count]
+        small = [b for b in alike if b.numel() < count]
         found = min(fitting, key=Tensor.numel, default=None)
-        dropped = found if found is not None else max(free, key=Tensor.numel, default=None)
-        self._free = [buffer for buffer in self._free if buffer is not dropped]
+        gone = max(small, key=Tensor.numel, default=None) if found is None else found
+        self._free = [b for b in self._free if b is not gone]
         if found is None:
-            del free, dropped
+            del alike, small, gone  # the memory that is given up, before more is asked for
             found = like.new_empty(count)
         self._taken.append(found)
         return found[:count]
