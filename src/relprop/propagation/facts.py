@@ -129,7 +129,7 @@ def _activation_range(
 ) -> tuple[float, float, bool, bool]:
     name = str(operation.target)
     if name.startswith(("aten.hardtanh", "aten.clamp.")):
-        low, high = _clamp_limits(operation)
+        low, high = clamp_limits(operation)
         if isinstance(low, Tensor) or isinstance(high, Tensor):
             return -inf, inf, False, False
         ends = min(max(low, first.low), high), max(min(high, first.high), low)
@@ -146,7 +146,8 @@ def _activation_range(
     return -inf, inf, False, False
 
 
-def _clamp_limits(operation: Operation) -> tuple[float | Tensor, float | Tensor]:
+def clamp_limits(operation: Operation) -> tuple[float | Tensor, float | Tensor]:
+    """The lowest and the highest value that a clamp or hardtanh lets through."""
     hardtanh = str(operation.target).startswith("aten.hardtanh")
     names = ("min_val", "max_val") if hardtanh else ("min", "max")
     defaults = (-1.0, 1.0) if hardtanh else (None, None)

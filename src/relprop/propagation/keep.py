@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from .facts import clamp_limits
 from .operations.choice import Maximum, WindowPool
 from .operations.elementwise import Activation, LeftOut
 from .operations.embedding import Embedding
@@ -42,18 +43,22 @@ class Zeros:
         self.readers, self.output = readers, recording.output_value.index
         self.spared = {self.output: True}
 
-    def read_from(self, operation: Operation, rule: Rule | None) -> tuple[Value, bool]:
+    def read_from(
+        self, operation: Operation, family: Family, rule: Rule | None
+    ) -> tuple[Value, bool]:
         """Where z is read, and whether outputs that are not positive have no relevance."""
         value = operation.output
         readers = self.readers.get(value.index, [])
         if value.index == self.output or len(readers) != 1 or readers[0].target not in RELU:
             return value, False
         result = readers[0].output
+        if not isinstance(family, Linear):
+            return value, False
         wide = value.dtype in (torch.float32, torch.float64)
         spared = wide and self.spared.get(result.index, False)
         if rule is None or rule.bias == "ignore" or not spared:
             return value, False
-        return (result if rule.needs == "positive output" else value), True
+        return (result if rule.reads == "positive output" else value), True
 
     def pass_on(self, operation: Operation, family: Family, rule: Rule | None) -> None:
         """Relevance goes on to the sources of the family."""
@@ -71,13 +76,21 @@ def _spares(operation: Operation, family: Family, rule: Rule | None, above: bool
     if isinstance(rule, (Flat, Pass)):
         return False
     if isinstance(family, Linear):
-        return rule is not None and rule.spares_zeros and rule.bias != "distribute"
+        return rule is not None and rule.spares
     if isinstance(family, (Standardisation, Product)):
         return rule is None or rule.bias != "distribute"
     if isinstance(family, Activation):
-        return above and operation.target in KEEP_ZERO
+        return above and operation.target in KEEP_ZERO and _includes_zero(operation)
     known = (Move, Concatenation, Follow, WindowPool, Maximum, Quotient, LocalResponse)
     return above and isinstance(family, known)
+
+
+def _includes_zero(operation: Operation) -> bool:
+    """Whether a clamp leaves zero where it is."""
+    if not operation.name.startswith("aten.hardtanh"):
+        return True
+    low, high = clamp_limits(operation)
+    return bool(low <= 0 <= high)
 
 
 def values_read(
@@ -91,7 +104,7 @@ def values_read(
     if not isinstance(family, Linear) or rule is None:
         seen = [*operation.inputs(), *operation.outputs, *family.sources]
         return {value.index for value in seen if value is not None}
-    needs = rule.needs
+    needs = rule.reads
     inputs = set() if needs == "nothing" else {value.index for value in family.sources}
     if needs in ("nothing", "inputs"):
         return inputs

@@ -188,7 +188,7 @@ class _Planner:
             rule = self._rule(layer, family, site)
         self._check(operation, family, rule, site)
         self.positions.pass_on(operation, family)
-        output, silent = self.zeros.read_from(operation, rule)
+        output, silent = self.zeros.read_from(operation, family, rule)
         self.zeros.pass_on(operation, family, rule)
         if isinstance(family, Linear) and self.weights is not None:
             terms = [Term(term.value, term.map.keeping(self.weights)) for term in family.terms]

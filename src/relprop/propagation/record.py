@@ -28,13 +28,11 @@ def run(
     *,
     layers: tuple[str, ...] | None = None,
     tracks_parameters: bool = False,
-    channels_last: bool = False,
 ) -> tuple[Recorder, Recording]:
     """Run the model once under a recorder; `layers`: whose outputs are noted (None: all)."""
     flat, structure = pytree.tree_flatten(inputs)
     tensors = [leaf for leaf in flat if isinstance(leaf, Tensor)]
     recorder = Recorder(tracks_parameters)
-    recorder.channels_last = channels_last
     names = module_names(model)
 
     def call(forward: Callable[..., Any], *arguments: Tensor) -> Tensor:
@@ -44,7 +42,7 @@ def run(
         )
         return select_output(call_model(forward, rebuilt))
 
-    copies = [copied(tensor, channels_last=channels_last) for tensor in tensors]
+    copies = [tensor.detach().clone() for tensor in tensors]
     input_values = [recorder.track(copy) for copy in copies]
     recorder.inputs = len(copies)
     with unchanged(model, recorder), naming(names, recorder, layers):
@@ -70,40 +68,23 @@ def run(
     return recorder, recording
 
 
-def copied(tensor: Tensor, *, channels_last: bool) -> Tensor:
-    """A copy for the model to run on; images in the memory format asked for."""
-    images = channels_last and tensor.ndim == 4 and tensor.dtype == torch.float32
-    order = torch.channels_last if images else torch.contiguous_format
-    return tensor.detach().clone(memory_format=order)
-
-
 def record(
     model: Callable[..., Any],
     inputs: Any,
     *,
     layers: tuple[str, ...] | None = None,
     differentiable: bool = False,
-    channels_last: bool = False,
 ) -> Recording:
     """Run `model` on `inputs` and keep every operation and value.
-
-    `channels_last`: give the model its images in this memory format, in which convolutions on a
-    processor are faster.
     `inputs`: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`) of such.
     Raises InvalidInput (training mode, NaN, an output that is no tensor or does not depend on the
     inputs), UnsupportedOperation (a mutation or a read of values that cannot be followed).
     """
     check_mode(model)
     check_inputs(inputs)
-    recorder, recording = run(
-        model,
-        inputs,
-        layers=layers,
-        tracks_parameters=differentiable,
-        channels_last=channels_last,
-    )
+    recorder, recording = run(model, inputs, layers=layers, tracks_parameters=differentiable)
     if recorder.reads:
-        _, again = run(model, nudged(inputs), layers=(), channels_last=channels_last)
+        _, again = run(model, nudged(inputs), layers=())
         check_reads(recorder.reads, recording, again)
     if differentiable:
         from .replay import replay

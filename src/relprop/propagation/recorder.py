@@ -96,7 +96,6 @@ class Recorder(TorchDispatchMode):
         self.probing = False
         self.inputs = 0
         self.functional = True
-        self.channels_last = False  # whether the run is given its inputs so
 
     @property
     def module(self) -> str:
@@ -147,15 +146,13 @@ class Recorder(TorchDispatchMode):
         if depends and func in DECOMPOSED:
             with self:
                 return DECOMPOSED[func](*args, **kwargs)
-        result = self._run(func, args, kwargs)
+        result = self.run(func, args, kwargs)
         if depends:
             self.note(func, args, kwargs, result, known)
         return result
 
-    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The operation; a view of channels that came last is a copy."""
-        if self.channels_last and func is aten.view.default:
-            return func(args[0].contiguous(), *args[1:])
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The operation itself."""
         return func(*args, **kwargs)
 
     def values_among(self, args: Any, kwargs: Any) -> list[Value]:

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..errors import RelpropError
 from .checks import check_inputs, check_mode, select_output
-from .record import call_model, copied
+from .operations.registry import overloads
+from .record import call_model
 from .recorder import (
     DECOMPOSED,
     SCALAR_READS,
@@ -34,6 +36,9 @@ from .surroundings import unchanged
 aten = torch.ops.aten
 
 
+COPYING_VIEWS = set(overloads("_unsafe_view", "_reshape_alias"))
+
+
 class Departed(BaseException):
     """The model did something else than on its route."""
 
@@ -47,7 +52,7 @@ def retrace(model: Callable[..., Any], inputs: Any, route: Route) -> Recording |
     check_inputs(inputs)
     flat, structure = pytree.tree_flatten(inputs)
     tensors = [leaf for leaf in flat if isinstance(leaf, Tensor)]
-    copies = [copied(tensor, channels_last=route.channels_last) for tensor in tensors]
+    copies = [_copied(tensor, channels_last=route.channels_last) for tensor in tensors]
     follower = Follower(route, copies)
     entries = iter(copies)
     rebuilt = pytree.tree_unflatten(
@@ -60,11 +65,26 @@ def retrace(model: Callable[..., Any], inputs: Any, route: Route) -> Recording |
             arrived = follower.finished and follower.known.get(id(output))
     except Departed:
         return None
+    except RelpropError:
+        raise
+    except Exception:  # noqa: BLE001 - recording in full will meet it again, and name the place
+        return None
     finally:
         follower.forget()
     if arrived is not route.recording.output_value or not bool(torch.isfinite(output).all()):
         return None
-    return route.again(follower.values, tensors, (flat, structure))
+    return route.again(
+        follower.values,
+        input_tensors=tensors,
+        structure=(flat, structure),
+        preprocessing=getattr(model, "preprocessing", None),
+    )
+
+
+def _copied(tensor: Tensor, *, channels_last: bool) -> Tensor:
+    images = channels_last and tensor.ndim == 4 and tensor.dtype == torch.float32
+    order = torch.channels_last if images else torch.contiguous_format
+    return tensor.detach().clone(memory_format=order)
 
 
 class Follower(Recorder):
@@ -81,11 +101,17 @@ class Follower(Recorder):
             if value is not None:
                 self.adopt(tensor, value)
         self.held = inputs  # so that their identities stay theirs
+        self.left = False
 
     @property
     def finished(self) -> bool:
         """Whether everything that was expected has happened."""
-        return self.position == len(self.expected)
+        return self.position == len(self.expected) and not self.left
+
+    def departed(self) -> Departed:
+        """The end of the attempt, even if the model goes on regardless."""
+        self.left = True
+        return Departed()
 
     def adopt(self, tensor: Tensor, value: Value) -> None:
         """A tensor turns out to be an expected value."""
@@ -108,7 +134,10 @@ class Follower(Recorder):
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
             return
         if func in SCALAR_READS:
-            raise Departed
+            raise self.departed()
+        if self.channels_last and self._only_copies(func, args, kwargs):
+            self.adopt(result, known[0])
+            return
         outputs = leaves((result,))
         continuous = any(is_continuous(value.dtype) for value in known)
         if not any(self._is_tracked(leaf, func, continuous) for leaf in outputs):
@@ -117,19 +146,33 @@ class Follower(Recorder):
         for leaf, value in zip(outputs, operation.outputs, strict=True):
             if value is not None:
                 if leaf.shape != value.shape or leaf.dtype != value.dtype:
-                    raise Departed
+                    raise self.departed()
                 self.adopt(leaf, value)
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The operation itself; what is a view of usual memory is a copy of channels last."""
+        if self.channels_last and func is aten.view.default:
+            return func(args[0].contiguous(), *args[1:])
+        return func(*args, **kwargs)
+
+    def _only_copies(self, func: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a tensor is put in the usual order, which on the route it was in."""
+        if func is not aten.clone.default or self.position == len(self.expected):
+            return False
+        usual = kwargs.get("memory_format") is torch.contiguous_format
+        return usual and self.expected[self.position].target is not func
 
     def _match(self, func: Any, args: Any, kwargs: Any) -> Operation:
         """The expected operation, which this must be."""
-        if self.finished:
-            raise Departed
+        if self.left or self.position == len(self.expected):
+            raise self.departed()
         operation = self.expected[self.position]
-        if operation.target is not func or kwargs.keys() != operation.kwargs.keys():
-            raise Departed
+        target = aten.view.default if self.channels_last and func in COPYING_VIEWS else func
+        if operation.target is not target or kwargs.keys() != operation.kwargs.keys():
+            raise self.departed()
         named = [(kwargs[key], wanted) for key, wanted in operation.kwargs.items()]
         if not self._are_same(args, operation.args) or not all(self._is_same(*p) for p in named):
-            raise Departed
+            raise self.departed()
         self.position += 1
         return operation
 
@@ -149,11 +192,14 @@ class Follower(Recorder):
 
     def _change(self, func: Any, target: Tensor, args: Any, kwargs: dict[str, Any]) -> Any:
         """A value is changed in place, as it was on the route; what is read later is kept."""
+        if self.channels_last and func is aten.as_strided_.default and _is_still(target, args):
+            func(*args, **kwargs)  # torch itself calls it to no effect
+            return target
         value, pure = self.known[id(target)], pure_form(func)
         views = traits(func).views_in_place
         shared = value.index in self.route.shared and not views
         if pure is None or pure in DECOMPOSED or shared:
-            raise Departed
+            raise self.departed()
         operation = self._match(pure, args, kwargs)
         if value.index in self.route.keeps:
             self.values[value.index] = target.detach() if views else target.detach().clone()
@@ -162,7 +208,15 @@ class Follower(Recorder):
         return target
 
     def _fill(self, func: Any, target: Tensor, args: Any) -> Tensor:
-        raise Departed
+        raise self.departed()
+
+
+def _is_still(target: Tensor, args: Any) -> bool:
+    """Whether as_strided_ leaves every element where it is."""
+    size, stride = args[1:3]
+    same = tuple(size) == tuple(target.shape) and len(args) == 3
+    axes = zip(target.shape, target.stride(), stride, strict=True) if same else ()
+    return same and all(n == 1 or one == other for n, one, other in axes)
 
 
 def _equal(one: Tensor, two: Tensor) -> bool:

@@ -78,7 +78,8 @@ class Route:
     reached: frozenset[int]  # the values that the output depends on
     keeps: frozenset[int]  # the values that are read after the run
     shared: frozenset[int]  # the values that lie in the same memory as another one
-    channels_last: bool = False
+    channels_last: bool = False  # whether images are given to the model so
+    departures: int = 0  # how often the model has left it, one after the other
     constants: tuple[Tensor, ...] = ()
     copies: tuple[Tensor, ...] = ()
 
@@ -88,9 +89,9 @@ class Route:
         present = _joined(self.constants)
         return all(torch.equal(one, two) for one, two in zip(present, self.copies, strict=True))
 
-    def again(self, values: list[Tensor | None], inputs: list[Tensor], structure: Any) -> Recording:
-        """The recording with the values of another run."""
-        return replace(self.recording, values=values, input_tensors=inputs, structure=structure)
+    def again(self, values: list[Tensor | None], **given: Any) -> Recording:
+        """The recording with the values of another run, and what else it was given."""
+        return replace(self.recording, values=values, **given)
 
 
 def make_route(recording: Recording, plan: Plan, preset: str, ending: Ending) -> Route:
@@ -116,10 +117,11 @@ def remembered(route: Route) -> Route:
     Weights that maps read anew each time need none.
     """
     live = {
-        id(term.map.held.tensor)
+        (operation.index, id(term.map.held.tensor))
         for step in route.plan.steps
         if isinstance(step.family, Linear)
         for term in step.family.terms
+        for operation in (step.operation, *step.folded)
         if term.map.held is not None
     }
     found = {
@@ -127,7 +129,7 @@ def remembered(route: Route) -> Route:
         for operation in route.recording.operations
         if operation.target not in EMBEDDINGS
         for leaf in leaves((operation.args, operation.kwargs))
-        if isinstance(leaf, Tensor) and id(leaf) not in live
+        if isinstance(leaf, Tensor) and (operation.index, id(leaf)) not in live
     }
     constants = tuple(found.values())
     copies = tuple(_joined(constants))

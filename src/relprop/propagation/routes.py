@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..errors import InvalidInput, UnsupportedOperation
 from .lrp import Options, find_route
 from .operations.registry import overloads
 from .operations.weights import Weights
 from .record import record
-from .recording import Operation, Recording
+from .recording import Recording
 from .retrace import retrace
 from .route import Route, remembered
 from .workspace import Workspace
 
 MOST = 8  # shapes of inputs
+PATIENCE = 3  # departures from a route, one after the other
 READS_MEMORY = set(overloads("as_strided", "as_strided_copy", "as_strided_scatter", "view.dtype"))
 
 
@@ -32,7 +32,7 @@ class Routes:
     def __init__(self) -> None:
         self.weights = Weights()
         self._spare: list[Workspace] = []
-        self._known: OrderedDict[Any, Route | None] = OrderedDict()
+        self._known: OrderedDict[Any, Route] = OrderedDict()
 
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
@@ -51,47 +51,34 @@ class Routes:
     ) -> tuple[Recording, Route]:
         """Run the model: along a known route if it keeps to it, recorded in full otherwise.
 
-        A model that left its route once (it branches on data, or its masks depend on them) is not
-        tried again with these shapes.
+        Images come with channels last, in which convolutions on a processor are faster; a model
+        that does something else then is given them as they are. One that leaves its route again and
+        again (it branches on data, or its masks depend on them) is recorded in full each time.
         """
         key = _signature(inputs)
         route = self._known.get(key)
-        if route is not None and route.is_current:
+        departures, channels_last = 0, True
+        if route is not None and route.departures < PATIENCE and route.is_current:
             recording = retrace(model, inputs, route)
             if recording is not None:
+                self._known[key] = replace(route, departures=0)
                 return recording, route
-        departs = key in self._known and (route is None or route.is_current)
-        recording, channels_last = _record(model, inputs, options)
-        route = replace(find_route(recording, options, self.weights), channels_last=channels_last)
-        if key is not None:
-            followable = not departs and not recording.notes
-            self._known[key] = remembered(route) if followable else None
+            departures, channels_last = route.departures + 1, False
+        elif route is not None:
+            departures, channels_last = route.departures, route.channels_last
+        recording = record(model, inputs, layers=options.layers)
+        route = find_route(recording, options, self.weights)
+        if key is not None and not recording.notes:
+            last = channels_last and _convolves(model, inputs) and not _reads_memory(recording)
+            self._known[key] = replace(remembered(route), channels_last=last, departures=departures)
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
         return recording, route
 
 
-def _record(model: Callable[..., Any], inputs: Any, options: Options) -> tuple[Recording, bool]:
-    """Record in full, with channels last where that is faster and the model does not mind."""
-    if _convolves(model, inputs):
-        try:
-            recording = record(model, inputs, layers=options.layers, channels_last=True)
-        except (InvalidInput, UnsupportedOperation):
-            pass  # it may read memory in its own order: as usual then
-        else:
-            if not any(_reads_memory(operation, recording) for operation in recording.operations):
-                return recording, True
-    return record(model, inputs, layers=options.layers), False
-
-
-def _reads_memory(operation: Operation, recording: Recording) -> bool:
-    """Whether an operation depends on where its elements lie (torch itself calls as_strided to no
-    effect).
-    """
-    if operation.target not in READS_MEMORY:
-        return False
-    before, after = recording.tensor(next(operation.inputs())), recording.tensor(operation.output)
-    return before.numel() != after.numel() or not torch.equal(before.reshape(after.shape), after)
+def _reads_memory(recording: Recording) -> bool:
+    """Whether an operation depends on where its elements lie."""
+    return any(operation.target in READS_MEMORY for operation in recording.operations)
 
 
 def _convolves(model: Any, inputs: Any) -> bool:

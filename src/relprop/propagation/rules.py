@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
 SMALL = 1e-29
 TINY = 1e-30  # keeps 0 / 0 from being NaN where no relevance arrives
-ROUNDING = 1e-6  # of z+ in single precision: a difference below it is none
+ROUNDED = 3e-3  # of z+ in single precision: differences below it are not accurate to 1e-4
 NEEDS = (
     "nothing",
     "inputs",
@@ -83,6 +83,25 @@ class Rule:
     def flows(self, operation: Bound) -> list[Flow]:
         """The flows through an operation with its data at hand."""
         raise NotImplementedError
+
+    @property
+    def reads(self) -> str:
+        """What `flows` reads; all there is where a subclass has flows of its own."""
+        return self.needs if self._describes("needs") else Rule.needs
+
+    @property
+    def spares(self) -> bool:
+        """Whether inputs that are zero surely receive nothing."""
+        said = self.spares_zeros and self._describes("spares_zeros")
+        return said and self.bias != "distribute"
+
+    def _describes(self, attribute: str) -> bool:
+        """Whether an attribute was written for the flows that are used, not for a parent's."""
+        owners = [
+            next(i for i, kind in enumerate(type(self).__mro__) if name in vars(kind))
+            for name in (attribute, "flows")
+        ]
+        return owners[0] <= owners[1]
 
     def __str__(self) -> str:
         given = [(f, getattr(self, f.name)) for f in fields(self)]
@@ -146,12 +165,9 @@ class AlphaBeta(Rule):
         everywhere = not positive.guard and positive.empty is None and self.bias == "absorb"
         if everywhere and operation.differences_are_accurate:
             z, _ = operation.output(self.bias)
-            rest, empty = operation.relative_rest(z, positive.denominator)  # -z- / z+
-            inhibits = [(positive.products[0][0], NEGATIVE)]
-            bias = operation.bias(NEGATIVE)
-            factor, carries = -self.beta, self.beta
-            negative = Flow(inhibits, rest, 0.0, factor, bias, False, 1, empty, positive, carries)
-            return [positive, negative]
+            rest = operation.relative_rest(z, positive.denominator)  # -z- / z+
+            if rest is not None:
+                return [positive, self._remains(operation, positive, rest)]
         negative = self._inhibits(operation)
         if not self.redistribute:
             return [positive, negative]
@@ -170,6 +186,12 @@ class AlphaBeta(Rule):
             return Flow(products, total, 0.0, self.alpha, bias, guard=False, sign=1)
         total, empty = operation.emptied(total)
         return Flow(products, total, 0.0, self.alpha, bias, guard=False, sign=1, empty=empty)
+
+    def _remains(self, operation: Bound, positive: Flow, rest: Tensor) -> Flow:
+        """What inhibits, by its denominator over that of what excites."""
+        products = [(positive.products[0][0], NEGATIVE)]
+        bias = operation.bias(NEGATIVE)
+        return Flow(products, rest, 0.0, -self.beta, bias, guard=False, sign=1, base=positive)
 
     def _inhibits(self, operation: Bound) -> Flow:
         bias = None if self.bias == "ignore" else operation.bias(NEGATIVE)

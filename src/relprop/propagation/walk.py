@@ -81,10 +81,13 @@ class _Walker:
             step.silent,
         )
         share = step.family.prepare(step.rule, context)
-        figures = []
+        figures: list[tuple[Tensor, ...]] = []
         for target in range(self.targets):
             parcels = [self._take(target, value) for value in operation.outputs]
             arrived = [parcel for parcel in parcels if parcel is not None]
+            if not arrived:  # all that was sent this way is known to be zero
+                figures.append((self.nothing, *[self.nothing] * 4))
+                continue
             versions = [parcel.relevance._version for parcel in arrived]
             shared = share([None if parcel is None else parcel.relevance for parcel in parcels])
             received = arrived[0].total
@@ -112,7 +115,8 @@ class _Walker:
     ) -> tuple[Tensor, ...]:
         """Send the messages on; what passed, and what bias, stabiliser and nothing took."""
         passed = None
-        for value, message in zip(step.family.sources, shared.messages, strict=True):
+        messages = _apart(shared.messages) if self.workspace.reuses else shared.messages
+        for value, message in zip(step.family.sources, messages, strict=True):
             if message is None:
                 continue
             same = next((p for p in untouched if p.relevance is message), None)
@@ -218,6 +222,23 @@ def walk(
     walked = walker.finish(layers, rows, start)
     _check_finite(walked.ledger)
     return walked
+
+
+def _apart(messages: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Messages that will be overwritten must not share memory, also not with themselves."""
+    found: list[Tensor | None] = []
+    seen: set[int] = set()
+    for message in messages:
+        if message is not None:
+            repeats = any(
+                stride == 0 and size > 1
+                for stride, size in zip(message.stride(), message.shape, strict=True)
+            )
+            if repeats or message.data_ptr() in seen:
+                message = _copy(message)
+            seen.add(message.data_ptr())
+        found.append(message)
+    return found
 
 
 def _copy(relevance: Tensor) -> Tensor:

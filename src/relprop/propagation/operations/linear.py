@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ...errors import InvalidRule
 from ..recording import Value
-from ..rules import ROUNDING, SMALL, TINY, Pass, Products, Rule
+from ..rules import ROUNDED, SMALL, TINY, Pass, Products, Rule
 from .family import Context, Family, Share, Sharer
 from .maps import LinearMap
 from .streams import sharer
@@ -211,18 +210,17 @@ class Bound:
         lopsided = any(weight is None or weight.lopsided for weight in weights)
         return self.negative is None and not lopsided
 
-    def relative_rest(self, z: Tensor, side: Tensor) -> tuple[Tensor, Tensor | None]:
+    def relative_rest(self, z: Tensor, side: Tensor) -> Tensor | None:
         """1 - z / side: the other side over this one, but for its sign.
 
-        Where that is nothing but rounding it is infinite, so that nothing flows; those places are
-        marked, if there are any.
+        None where it is small beside this one, so that the difference is mostly rounding, or where
+        looking at it would make the device wait.
         """
+        if side.device.type != "cpu":
+            return None
         one = torch.ones((), dtype=side.dtype, device=side.device)
         rest = torch.addcdiv(one, z, side, value=-1, out=self.context.workspace.take(side))
-        rest = functional.threshold(rest, ROUNDING, torch.inf, inplace=True)
-        if rest.device.type == "cpu" and bool(rest.amax() < torch.inf):
-            return rest, None
-        return rest, rest == torch.inf
+        return rest if bool(rest.amin() > ROUNDED) else None
 
     def bounds(self, low: Any, high: Any) -> tuple[list[Tensor], list[Tensor]]:
         """The lowest and highest inputs, shaped like the inputs."""

@@ -64,7 +64,7 @@ class Weight:
         self.keep = False
         self._made: dict[tuple[Part, torch.dtype, bool], Tensor] = {}
         self._lopsided: bool | None = None
-        self._stamp: tuple[int, Tensor] | None = None
+        self._stamp: tuple[int, Tensor, Tensor] | None = None
         self._factors: Tensor | None = None
         self._lock = threading.Lock()
 
@@ -102,8 +102,9 @@ class Weight:
         with self._lock:
             if self._stamp is None:
                 return
-            version, figures = self._read()
-            if version != self._stamp[0] or not torch.equal(figures, self._stamp[1]):
+            found = self._read()
+            same = all(torch.equal(*pair) for pair in zip(found[1:], self._stamp[1:], strict=True))
+            if found[0] != self._stamp[0] or not same:
                 self._made.clear()
                 self._stamp = self._lopsided = None
 
@@ -135,20 +136,23 @@ class Weight:
         first = whole.movedim(self.outputs, 0)  # where a dense layer keeps its outputs in memory
         return torch.cat([each(first) for each in part.parts]).movedim(0, self.outputs)
 
-    def _read(self) -> tuple[int, Tensor]:
+    def _read(self) -> tuple[int, Tensor, Tensor]:
         """What tells whether the tensor has changed: its version and, since `.data` hides changes
-        from that, a weighted sum over each row, in which every element counts.
+        from that, for each row a weighted sum, in which the place of an element counts, and the sum
+        of its bits, in which the smallest does.
         """
         tensor = self.tensor.detach()
         in_memory = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
         rows = tensor.permute(in_memory).reshape(tensor.shape[in_memory[0]], -1)
+        whole = {2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.itemsize]
+        bits = rows.view(whole).sum(1, dtype=whole)
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         if self._factors is None:
             golden = (5**0.5 - 1) / 2
             steps = torch.arange(rows.shape[1], dtype=torch.float64, device=rows.device)
             self._factors = (1 + (steps * golden) % 1).to(rows)
         version = 0 if self.tensor.is_inference() else self.tensor._version
-        return version, rows @ self._factors
+        return version, rows @ self._factors, bits
 
 
 class Weights:
@@ -162,7 +166,8 @@ class Weights:
         tensor, scale = weight.tensor, weight.scale
         key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, weight.outputs)
         present = self._known.get(key)
-        if present is not None and _same(present.scale, scale):
+        lives_there = present is not None and present.tensor.data_ptr() == tensor.data_ptr()
+        if present is not None and lives_there and _same(present.scale, scale):
             return present
         weight.keep = True
         self._known[key] = weight
