@@ -121,6 +121,16 @@ class Explainer:
                     recording, route, target, self._options, release=True, workspace=workspace
                 )
 
+    @property
+    def weights_nbytes(self) -> int:
+        """The memory of the parts of weights that are kept between calls."""
+        return self._routes.weights.nbytes
+
+    @property
+    def workspace_nbytes(self) -> int:
+        """The memory to work in that is kept between calls."""
+        return self._routes.workspace_nbytes
+
     def coverage(self, inputs: Any) -> Coverage:
         """The plan as a table: module, operation, family and rule, "refused" with its reason."""
         recording = record_run(_network(self.model), inputs, layers=())

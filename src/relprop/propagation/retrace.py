@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -115,16 +116,20 @@ class Follower(Recorder):
 
     def adopt(self, tensor: Tensor, value: Value) -> None:
         """A tensor turns out to be an expected value."""
-        key = id(tensor)
-        self.known[key] = value
         if value.index in self.route.keeps:
             self.values[value.index] = tensor
-        elif key not in self.watched:
-            self.watched[key] = weakref.ref(tensor, lambda _: self._lose(key))
+        self.recognise(tensor, value)
 
-    def _lose(self, key: int) -> None:
-        self.known.pop(key, None)
-        self.watched.pop(key, None)
+    def recognise(self, tensor: Tensor, value: Value) -> None:
+        """A tensor stands for a value as long as it lives."""
+        key = id(tensor)
+        self.known[key] = value
+        self.watched[key] = weakref.ref(tensor, partial(self._lose, key))
+
+    def _lose(self, key: int, watch: weakref.ref[Tensor]) -> None:
+        """A tensor is gone, and its identity may become another's."""
+        if self.watched.get(key) is watch:
+            del self.watched[key], self.known[key]
 
     def forget(self) -> None:
         """Nothing is watched any more."""
@@ -136,7 +141,7 @@ class Follower(Recorder):
         if func in SCALAR_READS:
             raise self.departed()
         if self.channels_last and self._only_copies(func, args, kwargs):
-            self.adopt(result, known[0])
+            self.recognise(result, known[0])
             return
         outputs = leaves((result,))
         continuous = any(is_continuous(value.dtype) for value in known)

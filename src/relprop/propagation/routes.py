@@ -34,6 +34,11 @@ class Routes:
         self._spare: list[Workspace] = []
         self._known: OrderedDict[Any, Route] = OrderedDict()
 
+    @property
+    def workspace_nbytes(self) -> int:
+        """The memory of all workspaces that no call is using."""
+        return sum(workspace.nbytes for workspace in self._spare)
+
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """Memory to work in, for one call at a time."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
 SMALL = 1e-29
 TINY = 1e-30  # keeps 0 / 0 from being NaN where no relevance arrives
-ROUNDED = 3e-3  # of z+ in single precision: differences below it are not accurate to 1e-4
+ROUNDED = 1e-2  # of z+ in single precision: a smaller difference is not accurate to 1e-4
 NEEDS = (
     "nothing",
     "inputs",

@@ -202,7 +202,8 @@ def _send(
             present.addcmul_(message, x)
             continue
         else:
-            own = term.map.fresh or (message is quotient and last and index == final)
+            fresh = term.map.fresh and not part.ones  # what ones make is repeated over channels
+            own = fresh or (message is quotient and last and index == final)
             out = workspace.own(message) if own and message.shape == x.shape else None
             message = torch.mul(message, x, out=out)
         _add_message(result, index, message, own=workspace.reuses)

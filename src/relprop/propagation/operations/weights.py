@@ -97,6 +97,11 @@ class Weight:
                 self._made[key] = made
             return made
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the parts that are kept."""
+        return sum(made.nbytes for made in list(self._made.values()))
+
     def refresh(self) -> None:
         """Forget the parts if the tensor is no longer what they were made of."""
         with self._lock:
@@ -160,6 +165,11 @@ class Weights:
 
     def __init__(self) -> None:
         self._known: WeakValueDictionary[tuple[object, ...], Weight] = WeakValueDictionary()
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the parts."""
+        return sum(weight.nbytes for weight in list(self._known.values()))
 
     def kept(self, weight: Weight) -> Weight:
         """The weight that stands for this one from call to call."""
