@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .errors import InvalidInput, UnknownName
+from .errors import InvalidInput, RelpropWarning, UnknownName
 from .propagation.checks import check_inputs
 from .propagation.coverage import Coverage, coverage_of
 from .propagation.lrp import Options, check_names, explain_run, find_route, plan_recording
@@ -22,6 +23,7 @@ from .propagation.targets import part_of, weights_of
 from .result import Explanation, merged
 
 METHODS = ("lrp",)
+ROOM = 6  # times the largest value: relevance, denominators, quotients of two flows
 
 
 def explain(
@@ -35,6 +37,7 @@ def explain(
     layers: Sequence[str] = (),
     class_axis: int = -1,
     batch_size: int | None = None,
+    max_memory: int | None = None,
     differentiable: bool = False,
     candidates: Any = None,
     root: Any = None,
@@ -57,6 +60,8 @@ def explain(
         layers: names of modules whose outputs' relevance is wanted too.
         class_axis: the axis of the classes in the output.
         batch_size: explain this many samples at a time.
+        max_memory: explain as many samples at a time as these bytes allow, beside the model and
+            the maps; one sample is run first to see what it takes.
         differentiable: keep gradients, so that relevance can be trained against (thesis 7.1).
         candidates, root, reference: for kernel machines; refused for networks.
         bias: "absorb", "distribute" evenly over the inputs, or "ignore".
@@ -71,6 +76,9 @@ def explain(
                 f"{name}= belongs to models that are explained at a root point; a network has none"
             )
     options = Options(rules, flat_until, _layer_names(layers), class_axis, bias)
+    if max_memory is not None:
+        fitting = _fitting(model, inputs, options, max_memory)
+        batch_size = fitting if batch_size is None else min(fitting, batch_size)
     if batch_size is not None:
         return _in_batches(model, inputs, target, options, batch_size, differentiable)
     return _explain(model, inputs, target, options, differentiable)
@@ -150,6 +158,25 @@ def _explain(
     with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
         route = find_route(recording, options)
         return explain_run(recording, route, target, options, release=not differentiable)
+
+
+def _fitting(model: Any, inputs: Any, options: Options, max_memory: int) -> int:
+    """How many samples fit into so many bytes: all values of a run, and room to work in."""
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory < 1:
+        raise InvalidInput(f"max_memory must be a number of bytes, got {max_memory!r}")
+    check_inputs(inputs)
+    one = pytree.tree_map(lambda leaf: leaf[:1] if isinstance(leaf, Tensor) else leaf, inputs)
+    recording = record_run(_network(model), one, layers=options.layers)
+    sizes = [value.nbytes for value in recording.values if value is not None]
+    needed = sum(sizes) + ROOM * max(sizes)
+    if needed > max_memory:
+        warnings.warn(
+            f"one sample takes about {needed:,} bytes, more than max_memory={max_memory:,}; "
+            "samples are explained one by one",
+            RelpropWarning,
+            stacklevel=3,
+        )
+    return max(1, max_memory // needed)
 
 
 def _in_batches(

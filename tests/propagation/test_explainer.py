@@ -268,3 +268,28 @@ def test_messages_that_share_memory_are_taken_apart() -> None:
 
     found = relprop.explain(model, torch.randn(3, 4), 0, rules="epsilon")
     assert found.conservation_gap.max() <= 1e-5
+
+
+def test_many_classes_walk_in_chunks(model, monkeypatch) -> None:
+    x = images()
+    together = relprop.explain(model, x, "all", rules="alpha2beta1", layers=["second"])
+    monkeypatch.setattr("relprop.propagation.walk.TOGETHER", 1)
+    apart = relprop.explain(model, x, "all", rules="alpha2beta1", layers=["second"])
+    assert torch.allclose(apart.relevance, together.relevance, atol=1e-6)
+    assert torch.allclose(apart.layers["second"], together.layers["second"], atol=1e-6)
+    for one, other in zip(apart.ledger, together.ledger, strict=True):
+        assert torch.allclose(one.passed, other.passed, atol=1e-5)
+    assert apart.ledger.start.shape == (3, 5) and apart.conservation_gap.max() <= 1e-5
+
+
+def test_memory_splits_the_batch(model) -> None:
+    x = images(7)
+    whole = relprop.explain(model, x, 1, rules="epsilon")
+    split = relprop.explain(model, x, 1, rules="epsilon", max_memory=2**19)
+    assert_same(split, whole)
+    assert split.relevance.shape == x.shape and len(split.ledger.start) == 7
+    with pytest.warns(relprop.errors.RelpropWarning, match="one sample takes about"):
+        assert_same(relprop.explain(model, x, 1, rules="epsilon", max_memory=10), whole)
+    for wrong in (0, -1, 1.5, True, "1 GB"):
+        with pytest.raises(relprop.errors.InvalidInput, match="max_memory must be a number"):
+            relprop.explain(model, x, 1, max_memory=wrong)

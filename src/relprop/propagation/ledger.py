@@ -109,6 +109,17 @@ class Ledger:
             rows, *(torch.cat([getattr(ledger, name) for ledger in ledgers]) for name in names)
         )
 
+    @classmethod
+    def side_by_side(cls, ledgers: Sequence[Ledger]) -> Ledger:
+        """The ledgers of some targets after those of others, `[N, K]`."""
+        rows = tuple(
+            _row(same[0], [[getattr(row, name) for row in same] for name in COLUMNS[:-1]])
+            for same in zip(*(ledger.rows for ledger in ledgers), strict=True)
+        )
+        names = ("start", "arrived", "magnitude")
+        totals = (torch.cat([getattr(ledger, name) for ledger in ledgers], 1) for name in names)
+        return cls(rows, *totals)
+
     @property
     def absorbed(self) -> Tensor:
         """Bias, stabiliser and lost together, `[N]` or `[N, K]`."""
@@ -154,3 +165,8 @@ class Ledger:
             figures = " ".join(f"{float(getattr(row, name).mean()):11.4g}" for name in COLUMNS)
             lines.append(f"{row.module:30.30} {row.operation:40.40} {figures}")
         return "\n".join(lines)
+
+
+def _row(like: Row, columns: Sequence[Sequence[Tensor]]) -> Row:
+    figures = (torch.cat(list(column), 1) for column in columns)
+    return Row(like.module, like.operation, like.rule, *figures)

@@ -16,6 +16,8 @@ from .recording import Recording, Value, is_continuous
 from .route import Route
 from .workspace import Workspace
 
+TOGETHER = 2**28  # bytes of relevance under way, where many targets walk together
+
 
 @dataclass(eq=False)
 class Walked:
@@ -206,22 +208,53 @@ def walk(
     `[N]`, for one target; `workspace`: memory from an earlier walk. `release` frees recorded values
     as the walk passes them. Raises InvalidInput where relevance is not finite, and names the place.
     """
-    plan = route.plan
     if workspace is None:
         workspace = Workspace(reuses=not torch.is_grad_enabled())
-    walker = _Walker(recording, route, layers, len(relevance), single=single, workspace=workspace)
+    many = _at_a_time(route)
+    chunks = [relevance[begin : begin + many] for begin in range(0, len(relevance), many)]
+    found = []
+    for number, chunk in enumerate(chunks, start=1):
+        walker = _Walker(recording, route, layers, len(chunk), single=single, workspace=workspace)
+        found.append(_walked(walker, chunk, layers, release=release and number == len(chunks)))
+    walked = found[0] if len(found) == 1 else _side_by_side(found)
+    _check_finite(walked.ledger)
+    return walked
+
+
+def _walked(
+    walker: _Walker, relevance: Sequence[Tensor], layers: Sequence[str], *, release: bool
+) -> Walked:
+    """One walk, for some of the targets."""
+    steps, recording = walker.plan.steps, walker.recording
     start = walker.begin(relevance)
-    last = {index: step for step in plan.steps for index in step.reads}
+    last = {index: step for step in steps for index in step.reads}
     if release:
         recording.forget(set(range(len(recording.values))) - set(last))
     rows = []
-    for step in plan.steps:
+    for step in steps:
         rows.append(walker.step(step))
         if release:
             recording.forget({index for index in step.reads if last[index] is step})
-    walked = walker.finish(layers, rows, start)
-    _check_finite(walked.ledger)
-    return walked
+    return walker.finish(layers, rows, start)
+
+
+def _at_a_time(route: Route) -> int:
+    """How many targets walk together: the relevance of each is as large as the largest value."""
+    values = [v for step in route.plan.steps for v in step.family.sources]
+    largest = max((value.shape.numel() * 4 for value in values), default=1)
+    return max(1, TOGETHER // (2 * largest))
+
+
+def _side_by_side(parts: Sequence[Walked]) -> Walked:
+    """The walks of some targets after those of others."""
+    inputs = [found for part in parts for found in part.inputs]
+    layers = {
+        name: [[one for run in runs for one in run] for runs in zip(*each, strict=True)]
+        for name, each in (
+            (name, [part.layers[name] for part in parts]) for name in parts[0].layers
+        )
+    }
+    return Walked(inputs, layers, Ledger.side_by_side([part.ledger for part in parts]))
 
 
 def _apart(messages: Sequence[Tensor | None]) -> list[Tensor | None]:
