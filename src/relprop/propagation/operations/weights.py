@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -95,12 +96,23 @@ class Weight:
                 if channels_last:
                     made = made.contiguous(memory_format=torch.channels_last)
                 self._made[key] = made
+                if isinstance(part, Stack):
+                    self._point_into(made, part, *key[1:])
             return made
+
+    def _point_into(self, stack: Tensor, parts: Stack, *kind: Any) -> None:
+        """Parts that stand in a stack too are kept there alone."""
+        size = stack.shape[self.outputs] // len(parts.parts)
+        for position, part in enumerate(parts.parts):
+            if (part, *kind) in self._made:
+                piece = stack.narrow(self.outputs, position * size, size)
+                self._made[(part, *kind)] = piece
 
     @property
     def nbytes(self) -> int:
         """The memory of the parts that are kept."""
-        return sum(made.nbytes for made in list(self._made.values()))
+        storages = [made.untyped_storage() for made in list(self._made.values())]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
     def refresh(self) -> None:
         """Forget the parts if the tensor is no longer what they were made of."""
