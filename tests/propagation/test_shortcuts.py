@@ -131,3 +131,19 @@ def test_where_nothing_arrives_nothing_is_sent(rules: str) -> None:
     ):
         found = relprop.explain(model, x, 0, rules=rules)
         assert found.conservation_gap.max() <= 1e-5
+
+
+@pytest.mark.parametrize("rules", [relprop.Gamma(0), relprop.Gamma(), "alpha2beta1", "epsilon"])
+def test_recorded_values_are_not_written_over(rules) -> None:
+    """A factor of one hands its input on as it is."""
+    torch.manual_seed(0)
+    first, last = nn.Linear(4, 6), nn.Linear(6, 3)
+    recording = relprop.record(
+        lambda x: last(torch.relu(torch.relu(first(x)) * 1.0)), torch.randn(5, 4)
+    )
+    before = [None if value is None else value.clone() for value in recording.values]
+    once = recording.explain(0, rules=rules)
+    again = recording.explain(0, rules=rules)
+    assert torch.equal(once.relevance, again.relevance)
+    for value, kept in zip(recording.values, before, strict=True):
+        assert kept is None or torch.equal(value, kept)

@@ -66,7 +66,8 @@ class Routes:
         if route is not None and route.departures < PATIENCE and route.is_current:
             recording = retrace(model, inputs, route)
             if recording is not None:
-                self._known[key] = replace(route, departures=0)
+                if route.departures:
+                    self._known[key] = replace(route, departures=0)
                 return recording, route
             departures, channels_last = route.departures + 1, False
         elif route is not None:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .operations.linear import Bound
 
 GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
-SMALL = 1e-29
 TINY = 1e-30  # keeps 0 / 0 from being NaN where no relevance arrives
+SMALL = 10 * TINY  # a side that is no larger is empty
 ROUNDED = 1e-2  # of z+ in single precision: a smaller difference is not accurate to 1e-4
 NEEDS = (
     "nothing",
@@ -239,7 +239,8 @@ class Gamma(Rule):
         biases = [None if self.bias == "ignore" else operation.bias(part) for part in favours]
         products, total = _favouring(operation, favours[0], favours[1], biases[0])
         if operation.silent and operation.is_single:
-            return [Flow(products, total.clamp_(min=TINY), 0.0, bias=biases[0], guard=False)]
+            size, _ = operation.emptied(total)
+            return [Flow(products, size, 0.0, bias=biases[0], guard=False)]
         if operation.is_single and operation.negative is None and self.bias == "absorb":
             return self._mirrored(operation, products, total, biases)
         z, _ = operation.output(self.bias)
