@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -61,7 +62,8 @@ def retrace(model: Callable[..., Any], inputs: Any, route: Route) -> Recording |
     )
     try:
         with unchanged(model, follower), torch.inference_mode(False), torch.no_grad():
-            with WholeFunctions(follower), follower:
+            whole = WholeFunctions(follower) if route.composes else nullcontext()
+            with whole, follower:
                 output = select_output(call_model(model, rebuilt))
             arrived = follower.finished and follower.known.get(id(output))
     except Departed:
@@ -135,6 +137,28 @@ class Follower(Recorder):
         """Nothing is watched any more."""
         self.watched.clear()
 
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._expects(func) and self._agrees(self.expected[self.position], args, kwargs):
+            operation = self.expected[self.position]
+            self.position += 1
+            result = self.run(func, args, kwargs)
+            self._arrive(result, operation)
+            return result
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def _expects(self, func: Any) -> bool:
+        """Whether this is the operation that comes next, one that changes nothing in place."""
+        if self.left or self.suspended or self.position == len(self.expected):
+            return False
+        return self.expected[self.position].target is func and not traits(func).mutable
+
     def note(self, func: Any, args: Any, kwargs: Any, result: Any, known: list[Value]) -> None:
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
             return
@@ -147,7 +171,11 @@ class Follower(Recorder):
         continuous = any(is_continuous(value.dtype) for value in known)
         if not any(self._is_tracked(leaf, func, continuous) for leaf in outputs):
             return
-        operation = self._match(func, args, kwargs)
+        self._arrive(result, self._match(func, args, kwargs))
+
+    def _arrive(self, result: Any, operation: Operation) -> None:
+        """The results of an operation turn out to be the expected values."""
+        outputs = (result,) if isinstance(result, Tensor) else leaves((result,))
         for leaf, value in zip(outputs, operation.outputs, strict=True):
             if value is not None:
                 if leaf.shape != value.shape or leaf.dtype != value.dtype:
@@ -173,22 +201,32 @@ class Follower(Recorder):
             raise self.departed()
         operation = self.expected[self.position]
         target = aten.view.default if self.channels_last and func in COPYING_VIEWS else func
-        if operation.target is not target or kwargs.keys() != operation.kwargs.keys():
-            raise self.departed()
-        named = [(kwargs[key], wanted) for key, wanted in operation.kwargs.items()]
-        if not self._are_same(args, operation.args) or not all(self._is_same(*p) for p in named):
+        if operation.target is not target or not self._agrees(operation, args, kwargs):
             raise self.departed()
         self.position += 1
         return operation
 
+    def _agrees(self, operation: Operation, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether an operation is given what it is on the route."""
+        if kwargs or operation.kwargs:
+            wanted = operation.kwargs
+            if kwargs.keys() != wanted.keys():
+                return False
+            if not self._are_same([kwargs[key] for key in wanted], list(wanted.values())):
+                return False
+        return self._are_same(args, operation.args)
+
     def _are_same(self, found: Any, wanted: Any) -> bool:
-        return len(found) == len(wanted) and all(map(self._is_same, found, wanted))
+        if len(found) != len(wanted):
+            return False
+        return all(
+            one is other or self._is_same(one, other)
+            for one, other in zip(found, wanted, strict=True)
+        )
 
     def _is_same(self, found: Any, wanted: Any) -> bool:
         if isinstance(wanted, Value):
             return self.known.get(id(found)) is wanted
-        if found is wanted:
-            return True
         if isinstance(wanted, Tensor):
             return isinstance(found, Tensor) and _equal(found, wanted)
         if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):

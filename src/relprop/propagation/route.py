@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from .layout import Layout
 from .layouts import find_layouts
@@ -26,6 +28,7 @@ from .recording import Operation, Recording, Value, leaves, replace_leaves
 ENDINGS = set(
     overloads("_softmax", "_log_softmax", "sigmoid", "_safe_softmax", "log_sigmoid_forward")
 )
+DETACHED = set(overloads("detach", "alias"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,12 @@ class Route:
     departures: int = 0  # how often the model has left it, one after the other
     constants: tuple[Tensor, ...] = ()
     copies: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def composes(self) -> bool:
+        """Whether functions must be seen as a whole, or a detour around autograd as it is."""
+        targets = [operation.target for operation in self.recording.operations]
+        return any(target in DETACHED or not isinstance(target, OpOverload) for target in targets)
 
     @property
     def is_current(self) -> bool:

@@ -52,7 +52,8 @@ class Flow:
     is added to the denominator away from zero; `sign` is the denominator's, where that is known.
     With `guard`, outputs with denominator 0 have no inputs on this side and their relevance is
     lost; so are those marked as `empty`, whose denominator is infinite. With `base` the denominator
-    is a factor of that flow's, and `carries` the share of R_j (otherwise `share`).
+    is a factor of that flow's, and `carries` the share of R_j (otherwise `share`). `lone` is the
+    only input that this side of a sum can come from: it receives the share wherever it is negative.
     """
 
     products: Products
@@ -65,6 +66,7 @@ class Flow:
     empty: Tensor | None = None
     base: Flow | None = None
     carries: float | None = None
+    lone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ class AlphaBeta(Rule):
         kernel = operation.has_kernel
         bias = operation.tiny_bias(POSITIVE) if kernel else operation.bias(POSITIVE)
         products, total = _favouring(operation, POSITIVE, NEGATIVE, bias)
-        if kernel and operation.silent:
+        if operation.silent and (kernel or operation.lifts):
             return Flow(products, total, 0.0, self.alpha, bias, guard=False, sign=1)
         total, empty = operation.emptied(total)
         return Flow(products, total, 0.0, self.alpha, bias, guard=False, sign=1, empty=empty)
@@ -194,6 +196,8 @@ class AlphaBeta(Rule):
         return Flow(products, rest, 0.0, -self.beta, bias, guard=False, sign=1, base=positive)
 
     def _inhibits(self, operation: Bound) -> Flow:
+        if self._is_short(operation) and operation.lone is not None:
+            return Flow([], operation.inputs[operation.lone], 0.0, self.beta, lone=operation.lone)
         bias = None if self.bias == "ignore" else operation.bias(NEGATIVE)
         products, total = _favouring(operation, NEGATIVE, POSITIVE, bias)
         if not self._is_short(operation):
@@ -241,7 +245,7 @@ class Gamma(Rule):
         if operation.silent and operation.is_single:
             size, _ = operation.emptied(total)
             return [Flow(products, size, 0.0, bias=biases[0], guard=False)]
-        if operation.is_single and operation.negative is None and self.bias == "absorb":
+        if operation.is_single and not any(operation.signed) and self.bias == "absorb":
             return self._mirrored(operation, products, total, biases)
         z, _ = operation.output(self.bias)
         excited = z >= 0
@@ -273,7 +277,7 @@ def _favouring(
 ) -> tuple[Products, Tensor]:
     """Products of x+ with one part of w and of x- with another, and their sum with the bias."""
     products: list[tuple[Inputs, Part]] = [(operation.positive, along)]
-    if operation.negative is not None:
+    if any(operation.signed) and not operation.vanishes(across):
         products.append((operation.negative, across))
     return products, operation.forward(products, bias)
 

@@ -76,23 +76,44 @@ class Bound:
         return [one.expand(term.value.shape) for term in self.linear.terms]
 
     @cached_property
+    def signed(self) -> list[bool]:
+        """Whether each input may be negative."""
+        return [not self.context.is_nonnegative(term.value) for term in self.linear.terms]
+
+    @cached_property
     def positive(self) -> list[Tensor]:
-        """x+ for each input."""
+        """x+ for each input, no less than a tiny number where that `lifts` their sum."""
+        least = TINY if self.lifts else 0.0
         return [
-            x if self.context.is_nonnegative(term.value) else self._clamped(x, min=0.0)
-            for term, x in zip(self.linear.terms, self.inputs, strict=True)
+            self._clamped(x, min=least) if has else x
+            for has, x in zip(self.signed, self.inputs, strict=True)
         ]
 
     @cached_property
-    def negative(self) -> list[Tensor | None] | None:
-        """x- for each input, None for those that cannot be negative; None where none can."""
-        signed = [not self.context.is_nonnegative(term.value) for term in self.linear.terms]
-        if not any(signed):
-            return None
+    def negative(self) -> list[Tensor | None]:
+        """x- for each input, None for those that cannot be negative."""
         return [
             self._clamped(x, max=0.0) if has else None
-            for has, x in zip(signed, self.inputs, strict=True)
+            for has, x in zip(self.signed, self.inputs, strict=True)
         ]
+
+    @cached_property
+    def lone(self) -> int | None:
+        """The only input of a plain sum that may be negative, if there is one."""
+        plain = self._constant is None and all(
+            term.map.is_identity and term.value.shape == self.value.shape
+            for term in self.linear.terms
+        )
+        return self.signed.index(True) if plain and sum(self.signed) == 1 else None
+
+    @property
+    def lifts(self) -> bool:
+        """Whether x+ is kept from zero, where no relevance arrives at outputs without any."""
+        return self.lone is not None and self.silent and self.is_single
+
+    def vanishes(self, part: Part) -> bool:
+        """Whether part(w) is known to be zero for every input."""
+        return all(term.map.vanishes(part) for term in self.linear.terms)
 
     def _clamped(self, x: Tensor, **limits: float) -> Tensor:
         return torch.clamp(x, **limits, out=self.context.workspace.take(x))
@@ -208,7 +229,7 @@ class Bound:
         """
         weights = [term.map.held for term in self.linear.terms]
         lopsided = any(weight is None or weight.lopsided for weight in weights)
-        return self.negative is None and not lopsided
+        return not any(self.signed) and not lopsided
 
     def relative_rest(self, z: Tensor, side: Tensor) -> Tensor | None:
         """1 - z / side: the other side over this one, but for its sign.

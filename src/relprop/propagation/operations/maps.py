@@ -22,6 +22,7 @@ class LinearMap:
     fresh = False  # every result is a tensor of its own, which may be written into
     stacks: int | None = None  # the axis of the outputs, if parts can be stacked along it
     held: Weight | None = None  # what may be kept from call to call
+    is_identity = False
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         """part(W) x."""
@@ -189,6 +190,10 @@ class Scale(LinearMap):
 
     factor: Tensor
     input_shape: torch.Size
+
+    @property
+    def is_identity(self) -> bool:  # type: ignore[override]
+        return self.number == 1 and self.factor.ndim == 0
 
     def forward(self, x: Tensor, part: Part = WEIGHT) -> Tensor:
         factor = self._factor(part)

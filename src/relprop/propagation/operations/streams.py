@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
     """Share relevance along the flows; with `spreads`, the bias's share goes to the inputs too."""
+    alone = [flow for flow in flows if flow.lone is not None]
+    flows = [flow for flow in flows if flow.lone is None]
     streams = [Stream(bound, flow, flows, spreads=spreads) for flow in flows]
     axis = _stacking(bound, flows)
     room, places = None, None
@@ -37,6 +39,8 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
     def share(relevance: Sequence[Tensor | None]) -> Share:
         received = only(relevance)
         result = Share([None] * len(bound.linear.terms))
+        for flow in alone:
+            _send_alone(bound, flow, received, result)
         for stream in streams:
             stream.book_lost(received, result)
         quotients = _quotients(streams, received, places)
@@ -189,8 +193,9 @@ def _send(
     use of a quotient may overwrite it.
     """
     workspace = bound.context.workspace
-    final = len(bound.linear.terms) - 1
-    for index, term in enumerate(bound.linear.terms):
+    order = sorted(range(len(result.messages)), key=lambda i: result.messages[i] is None)
+    for index in order:
+        term = bound.linear.terms[index]
         if term.map.vanishes(part) or (inputs is not None and inputs[index] is None):
             continue
         message = term.map.transpose(quotient, part)
@@ -203,10 +208,23 @@ def _send(
             continue
         else:
             fresh = term.map.fresh and not part.ones  # what ones make is repeated over channels
-            own = fresh or (message is quotient and last and index == final)
+            own = fresh or (message is quotient and last and index == order[-1])
             out = workspace.own(message) if own and message.shape == x.shape else None
             message = torch.mul(message, x, out=out)
         _add_message(result, index, message, own=workspace.reuses)
+
+
+def _send_alone(bound: Bound, flow: Flow, received: Tensor, result: Share) -> None:
+    """What an input that alone can be negative receives where it is: the share itself, since
+    z_ij / z_j is 1. Elsewhere the share is lost.
+    """
+    assert flow.lone is not None
+    context, x = bound.context, bound.inputs[flow.lone]
+    elsewhere = torch.ops.aten.threshold_backward.grad_input(
+        received, x, -torch.finfo(x.dtype).tiny, grad_input=context.workspace.take(received)
+    )
+    result.messages[flow.lone] = torch.sub(received, elsewhere).mul_(flow.share)
+    _book(result, "lost", context.sum(elsewhere, bound.value) * flow.share)
 
 
 def _own(message: Tensor) -> Tensor:
