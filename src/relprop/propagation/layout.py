@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+FEW = 16  # samples whose sums are taken one by one
+
 
 @dataclass(frozen=True, eq=False)
 class Layout:
@@ -33,6 +35,20 @@ class Layout:
         if tensor.shape[0] == self.samples:
             return tensor.sum(tuple(range(1, tensor.ndim))) if tensor.ndim > 1 else tensor
         return tensor.reshape(self.samples, -1).sum(1)
+
+    def inner(self, one: Tensor, other: Tensor) -> Tensor:
+        """`[N]`: the sum of a product over each sample's elements.
+
+        On a processor nothing is written for it where elements of both lie in the same order.
+        """
+        dense = one.stride() == other.stride() and _is_dense(one)
+        rows = one.shape[0] if one.ndim > 1 else 0
+        if not (
+            dense and self.leading and rows == self.samples <= FEW and one.device.type == "cpu"
+        ):
+            return self.sum(one * other)
+        flat = [_in_memory(tensor) for tensor in (one, other)]
+        return torch.stack([torch.dot(*pair) for pair in zip(*flat, strict=True)])
 
     def rms(self, tensor: Tensor) -> Tensor:
         """`[N]`: the root mean square over each sample's elements."""
@@ -67,3 +83,16 @@ class Layout:
             if torch.equal(flat, expected):
                 return leading
         return cls(samples, ids)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether the elements of a sample lie together, in one of the two usual orders."""
+    if tensor.is_contiguous():
+        return True
+    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def _in_memory(tensor: Tensor) -> Tensor:
+    """A row for each sample, its elements as they lie in memory."""
+    last = tensor if tensor.is_contiguous() else tensor.permute(0, 2, 3, 1)
+    return last.view(tensor.shape[0], -1)

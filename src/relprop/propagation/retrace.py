@@ -32,7 +32,7 @@ from .recorder import (
     traits,
 )
 from .recording import Operation, Recording, Value, is_continuous, leaves
-from .route import Route
+from .route import CONVOLUTION, Route
 from .surroundings import unchanged
 
 aten = torch.ops.aten
@@ -183,9 +183,14 @@ class Follower(Recorder):
                 self.adopt(leaf, value)
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The operation itself; what is a view of usual memory is a copy of channels last."""
+        """The operation itself; what is a view of usual memory is a copy of channels last, and
+        convolutions read weights that are kept in this order.
+        """
         if self.channels_last and func is aten.view.default:
             return func(args[0].contiguous(), *args[1:])
+        if self.channels_last and func is CONVOLUTION and id(args[1]) in self.route.kernels:
+            kernel = self.route.kernels[id(args[1])].live(args[1].dtype, channels_last=True)
+            return func(args[0], kernel, *args[2:])
         return func(*args, **kwargs)
 
     def _only_copies(self, func: Any, args: Any, kwargs: Any) -> bool:

@@ -21,6 +21,7 @@ from .layouts import find_layouts
 from .operations.linear import Linear
 from .operations.movement import Move
 from .operations.registry import HANDLERS, overloads
+from .operations.weights import Weight
 from .plan import Plan
 from .recorder import EMBEDDINGS
 from .recording import Operation, Recording, Value, leaves, replace_leaves
@@ -28,6 +29,7 @@ from .recording import Operation, Recording, Value, leaves, replace_leaves
 ENDINGS = set(
     overloads("_softmax", "_log_softmax", "sigmoid", "_safe_softmax", "log_sigmoid_forward")
 )
+CONVOLUTION = torch.ops.aten.convolution.default
 DETACHED = set(overloads("detach", "alias"))
 
 
@@ -91,6 +93,25 @@ class Route:
         """Whether functions must be seen as a whole, or a detour around autograd as it is."""
         targets = [operation.target for operation in self.recording.operations]
         return any(target in DETACHED or not isinstance(target, OpOverload) for target in targets)
+
+    @cached_property
+    def kernels(self) -> dict[int, Weight]:
+        """The weights of convolutions that are kept in another order, by the tensor's identity."""
+        held = [
+            (operation, term.map.held)
+            for step in self.plan.steps
+            if isinstance(step.family, Linear)
+            for operation in (step.operation, *step.folded)
+            for term in step.family.terms
+            if term.map.held is not None and term.map.held.keep
+        ]
+        return {
+            id(operation.args[1]): weight
+            for operation, weight in held
+            if operation.target is CONVOLUTION
+            and isinstance(operation.args[1], Tensor)
+            and operation.args[1].data_ptr() == weight.tensor.data_ptr()
+        }
 
     @property
     def is_current(self) -> bool:

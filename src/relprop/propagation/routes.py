@@ -60,6 +60,7 @@ class Routes:
         that does something else then is given them as they are. One that leaves its route again and
         again (it branches on data, or its masks depend on them) is recorded in full each time.
         """
+        self.weights.refresh()
         key = _signature(inputs)
         route = self._known.get(key)
         departures, channels_last = 0, True

@@ -43,27 +43,37 @@ class Workspace:
         shape = list(like.shape)
         if stacked is not None:
             shape[stacked[0]] *= stacked[1]
-        flat = self._buffer(torch.Size(shape).numel(), like)
+        order = list(range(like.ndim))
         if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
-            samples, channels, *positions = shape
-            return flat.view(samples, *positions, channels).movedim(-1, 1)
-        return flat.view(shape)
+            order = [0, 2, 3, 1]
+        strides, count = [0] * like.ndim, 1
+        for axis in reversed(order):
+            strides[axis] = count
+            count *= shape[axis]
+        return self._buffer(count, like).as_strided(shape, strides)
 
     def _buffer(self, count: int, like: Tensor) -> Tensor:
         """The smallest free buffer that is large enough, unless that wastes it; otherwise the
         largest of those that are too small grows.
         """
-        alike = [b for b in self._free if (b.dtype, b.device) == (like.dtype, like.device)]
-        fitting = [b for b in alike if count <= b.numel() <= WASTE * count]
-        small = [b for b in alike if b.numel() < count]
-        found = min(fitting, key=Tensor.numel, default=None)
-        gone = max(small, key=Tensor.numel, default=None) if found is None else found
-        self._free = [b for b in self._free if b is not gone]
-        if found is None:
-            del alike, small, gone  # the memory that is given up, before more is asked for
+        fits, small = None, None  # positions among the free buffers
+        for position, buffer in enumerate(self._free):
+            size = buffer.numel()
+            if buffer.dtype != like.dtype or buffer.device != like.device:
+                continue
+            if count <= size <= WASTE * count:
+                if fits is None or size < self._free[fits].numel():
+                    fits = position
+            elif size < count and (small is None or size > self._free[small].numel()):
+                small = position
+        if fits is not None:
+            found = self._free.pop(fits)
+        else:
+            if small is not None:
+                del self._free[small], buffer  # given up before more is asked for
             found = like.new_empty(count)
         self._taken.append(found)
-        return found[:count]
+        return found
 
     def own(self, tensor: Tensor) -> Tensor | None:
         """A tensor that may be overwritten, if anything may."""

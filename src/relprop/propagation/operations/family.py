@@ -56,16 +56,22 @@ class Context:
 
     def tensor(self, value: Value) -> Tensor:
         """The recorded value, in float32 at least."""
-        tensor = self.recording.tensor(value)
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        return self.constant(self.recording.tensor(value))
 
     def constant(self, tensor: Tensor) -> Tensor:
         """A constant of the model in the dtype of relevance."""
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        if tensor.dtype == self.dtype or not tensor.is_floating_point():
+            return tensor
+        return tensor.to(self.dtype)
 
     def sum(self, tensor: Tensor, value: Value) -> Tensor:
         """`[N]`: a tensor shaped like `value` (or broadcastable to it) summed per sample."""
-        return self.layouts[value.index].sum(tensor.expand(value.shape))
+        whole = tensor if tensor.shape == value.shape else tensor.expand(value.shape)
+        return self.layouts[value.index].sum(whole)
+
+    def inner(self, one: Tensor, other: Tensor, value: Value) -> Tensor:
+        """`[N]`: the sum per sample of a product of two tensors shaped like `value`."""
+        return self.layouts[value.index].inner(one, other)
 
     def channel_sums(self, tensor: Tensor, value: Value) -> Tensor | None:
         """`[N, C]`: sums over positions, where the samples lead and channels follow."""

@@ -49,9 +49,6 @@ class Linear(Family):
         bound = Bound(self, context)
         if isinstance(rule, Pass):
             return bound.passing()
-        for term in self.terms:
-            if term.map.held is not None:
-                term.map.held.refresh()
         return sharer(bound, rule.flows(bound), spreads=rule.bias == "distribute")
 
 

@@ -70,7 +70,9 @@ class Stream:
         self.base = next((i for i, other in enumerate(flows) if other is flow.base), None)
         self.spreads = spreads and flow.bias is not None
         shared = sum(other.denominator is flow.denominator for other in flows) > 1
-        denominator = flow.denominator.expand(bound.value.shape)
+        denominator = flow.denominator
+        if denominator.shape != bound.value.shape:
+            denominator = denominator.expand(bound.value.shape)
         workspace = bound.context.workspace
         zero = denominator == 0 if flow.guard else None
         self.empty = flow.empty if zero is None else zero
@@ -131,7 +133,8 @@ class Stream:
         context, value, factor = self.bound.context, self.bound.value, self.stabiliser
         assert factor is not None
         if self.is_signed:
-            return context.sum(torch.mul(quotient, factor, out=self.scratch), value)
+            assert isinstance(factor, Tensor)
+            return context.inner(quotient, factor, value)
         if sums is None or (isinstance(factor, Tensor) and factor.numel() != len(sums)):
             return context.sum(quotient * factor, value)
         return sums.sum(1) * (factor.flatten() if isinstance(factor, Tensor) else factor)
@@ -147,12 +150,11 @@ class Stream:
 
 
 def _lend_scratch(streams: Sequence[Stream], places: Sequence[Tensor | None] | None) -> None:
-    """Memory for what is booked: where the first quotient will stand, if it is needed before."""
-    later = any(stream.is_signed for stream in streams)
-    if not later and all(stream.empty is None for stream in streams):
+    """Memory for what is booked as lost: where the first quotient will stand."""
+    if all(stream.empty is None for stream in streams):
         return
     workspace, full = streams[0].bound.context.workspace, streams[0].full
-    scratch = places[0] if places and not later else workspace.take(full)
+    scratch = places[0] if places else workspace.take(full)
     for stream in streams:
         stream.scratch = scratch
 

@@ -63,7 +63,7 @@ class Weight:
     def __init__(self, tensor: Tensor, outputs: int, scale: Tensor | None = None) -> None:
         self.tensor, self.outputs, self.scale = tensor, outputs, scale
         self.keep = False
-        self._made: dict[tuple[Part, torch.dtype, bool], Tensor] = {}
+        self._made: dict[tuple[Part | None, torch.dtype, bool], Tensor] = {}
         self._lopsided: bool | None = None
         self._stamp: tuple[int, Tensor, Tensor] | None = None
         self._factors: Tensor | None = None
@@ -83,22 +83,39 @@ class Weight:
         format that convolutions want.
         """
         if part == WEIGHT and self.scale is None:
-            return self.tensor.to(dtype)
+            return self.live(dtype, channels_last=channels_last)
         if not self.keep:
             return self._make(part, dtype)
-        key = part, dtype, channels_last
+        kind = dtype, channels_last
         with self._lock:
-            made = self._made.get(key)
+            made = self._made.get((part, *kind))
             if made is None:
-                if not self._made:
-                    self._stamp = self._read()
-                made = self._make(part, dtype)
-                if channels_last:
-                    made = made.contiguous(memory_format=torch.channels_last)
-                self._made[key] = made
+                made = self._kept(part, self._make(part, dtype), *kind)
                 if isinstance(part, Stack):
-                    self._point_into(made, part, *key[1:])
+                    self._point_into(made, part, *kind)
             return made
+
+    def live(self, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
+        """The tensor itself, not scaled; a copy is kept where it lies in memory otherwise."""
+        tensor = self.tensor.detach().to(dtype)
+        if not (channels_last and self.keep):
+            return tensor
+        if tensor.is_contiguous(memory_format=torch.channels_last):
+            return tensor
+        with self._lock:
+            made = self._made.get((None, dtype, True))
+            return self._kept(None, tensor, dtype, True) if made is None else made
+
+    def _kept(
+        self, part: Part | None, made: Tensor, dtype: torch.dtype, channels_last: bool
+    ) -> Tensor:
+        """Keep what was made of the tensor, and what tells when it changes."""
+        if self._stamp is None:
+            self._stamp = self._read()
+        if channels_last:
+            made = made.contiguous(memory_format=torch.channels_last)
+        self._made[part, dtype, channels_last] = made
+        return made
 
     def _point_into(self, stack: Tensor, parts: Stack, *kind: Any) -> None:
         """Parts that stand in a stack too are kept there alone."""
@@ -182,6 +199,11 @@ class Weights:
     def nbytes(self) -> int:
         """The memory of the parts."""
         return sum(weight.nbytes for weight in list(self._known.values()))
+
+    def refresh(self) -> None:
+        """Forget the parts of tensors that have changed."""
+        for weight in list(self._known.values()):
+            weight.refresh()
 
     def kept(self, weight: Weight) -> Weight:
         """The weight that stands for this one from call to call."""
