@@ -114,6 +114,10 @@ class Recorder(TorchDispatchMode):
         """
         if torch._is_functional_tensor(tensor):
             torch._sync(tensor)  # writes that wait are recorded first
+            inner = torch._from_functional_tensor(tensor)
+            if id(inner) in self.known:
+                self.probed = inner
+                return self.known[id(inner)]
         self.probing, self.probed = True, None
         try:
             aten.alias.default(tensor)
@@ -190,12 +194,12 @@ class Recorder(TorchDispatchMode):
             self.reads.append(f"{func} in {self.module or 'the model'}")
             return
         continuous = any(is_continuous(value.dtype) for value in known)
-        args, kwargs = replace_leaves(
-            (args, kwargs), lambda leaf: self._value_of(leaf, continuous and func not in EMBEDDINGS)
-        )
+        floats = continuous and func not in EMBEDDINGS
+        args = self._named(args, floats)
+        kwargs = self._named(kwargs, floats) if kwargs else kwargs
         outputs = tuple(
             self.track(leaf) if self._is_tracked(leaf, func, continuous) else None
-            for leaf in leaves((result,))
+            for leaf in ((result,) if isinstance(result, Tensor) else leaves((result,)))
         )
         if any(value is not None for value in outputs):
             operation = Operation(len(self.operations), func, args, kwargs, outputs, self.module)
@@ -208,14 +212,23 @@ class Recorder(TorchDispatchMode):
             return continuous or func in EMBEDDINGS
         return not continuous
 
-    def _value_of(self, leaf: Any, continuous: bool) -> Any:
-        """The value of a tracked tensor; integers and masks among floats are constants."""
-        value = self.known.get(id(leaf)) if isinstance(leaf, Tensor) else None
-        if value is None and isinstance(leaf, Tensor) and _storage(leaf) in self.overwritten_at:
-            return leaf.detach().clone()  # as it is now: it will be put back
-        if value is None or (continuous and not is_continuous(value.dtype)):
-            return leaf
-        return value
+    def _named(self, given: Any, floats: bool) -> Any:
+        """Arguments with values for tracked tensors; integers and masks among floats are
+        constants.
+        """
+        if isinstance(given, Tensor):
+            value = self.known.get(id(given))
+            if value is not None and (not floats or is_continuous(value.dtype)):
+                return value
+            if value is None and self.overwritten_at and _storage(given) in self.overwritten_at:
+                return given.detach().clone()  # as it is now: it will be put back
+            return given
+        if isinstance(given, (tuple, list)):
+            items = [self._named(item, floats) for item in given]
+            return items if isinstance(given, list) else tuple(items)
+        if isinstance(given, dict):
+            return {key: self._named(item, floats) for key, item in given.items()}
+        return given
 
     def _mutate(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """What functionalisation leaves as a mutation: metadata, the model's own buffers, or
