@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,22 @@ class _Parcel:
 
     relevance: Tensor
     total: Tensor
+
+
+@dataclass
+class _Mark:
+    """What tells whether a message is the very relevance that arrived, which need not be kept."""
+
+    relevance: weakref.ref[Tensor]
+    version: int
+    total: Tensor
+
+    @classmethod
+    def of(cls, parcel: _Parcel) -> _Mark:
+        return cls(weakref.ref(parcel.relevance), parcel.relevance._version, parcel.total)
+
+    def stands_for(self, message: Tensor) -> bool:
+        return self.relevance() is message and message._version == self.version
 
 
 class _Walker:
@@ -81,6 +98,7 @@ class _Walker:
             step.output,
             self.plan.nonnegative,
             step.silent,
+            self.targets == 1,
         )
         share = step.family.prepare(step.rule, context)
         figures: list[tuple[Tensor, ...]] = []
@@ -90,17 +108,14 @@ class _Walker:
             if not arrived:  # all that was sent this way is known to be zero
                 figures.append((self.nothing, *[self.nothing] * 4))
                 continue
-            versions = [parcel.relevance._version for parcel in arrived]
-            shared = share([None if parcel is None else parcel.relevance for parcel in parcels])
-            received = arrived[0].total
-            for parcel in arrived[1:]:
-                received = received + parcel.total
-            untouched = [
-                parcel
-                for parcel, version in zip(arrived, versions, strict=True)
-                if parcel.relevance._version == version
-            ]
-            figures.append((received, *self._book(step, target, untouched, shared)))
+            marks = [_Mark.of(parcel) for parcel in arrived]
+            given = [None if parcel is None else parcel.relevance for parcel in parcels]
+            del parcels, arrived  # the sharer lets relevance go when it has read it
+            shared = share(given)
+            received = marks[0].total
+            for mark in marks[1:]:
+                received = received + mark.total
+            figures.append((received, *self._book(step, target, marks, shared)))
         columns = [self._joined(list(column)) for column in zip(*figures, strict=True)]
         return Row(step.module, step.names, step.rule_name, *columns)
 
@@ -113,7 +128,7 @@ class _Walker:
         return parcel
 
     def _book(
-        self, step: Step, target: int, untouched: list[_Parcel], shared: Share
+        self, step: Step, target: int, marks: list[_Mark], shared: Share
     ) -> tuple[Tensor, ...]:
         """Send the messages on; what passed, and what bias, stabiliser and nothing took."""
         passed = None
@@ -121,7 +136,7 @@ class _Walker:
         for value, message in zip(step.family.sources, messages, strict=True):
             if message is None:
                 continue
-            same = next((p for p in untouched if p.relevance is message), None)
+            same = next((mark for mark in marks if mark.stands_for(message)), None)
             total = self.layouts[value.index].sum(message) if same is None else same.total
             passed = total if passed is None else passed + total
             self._send(target, value, _Parcel(message, total))

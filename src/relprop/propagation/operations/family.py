@@ -32,7 +32,7 @@ class Share:
     lost: Tensor | None = None
 
 
-Sharer = Callable[[Sequence[Tensor | None]], Share]
+Sharer = Callable[[list[Tensor | None]], Share]  # may empty the list when it has read it
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Context:
     output: Value
     nonnegative: frozenset[int] = frozenset()
     silent: bool = False
+    once: bool = False  # whether a single target's relevance comes this way
 
     def tensor(self, value: Value) -> Tensor:
         """The recorded value, in float32 at least."""

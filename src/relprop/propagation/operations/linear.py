@@ -60,6 +60,7 @@ class Bound:
         self.value = context.operation.output
         self._constant = None if linear.constant is None else context.constant(linear.constant)
         self._totals: list[Tensor] = []
+        self._both: Tensor | None = None
 
     @cached_property
     def inputs(self) -> list[Tensor]:
@@ -214,6 +215,24 @@ class Bound:
         self._totals.append(found)
         return found, positive
 
+    def room(self, like: Tensor) -> Tensor | None:
+        """Memory for two tensors side by side, where a map takes outputs stacked along an axis."""
+        if self.stacks is None:
+            return None
+        if self._both is None:
+            self._both = self.context.workspace.take(like, stacked=(self.stacks, 2))
+        return self._both
+
+    def halves(self, room: Tensor) -> list[Tensor]:
+        """The two tensors that stand side by side."""
+        assert self.stacks is not None
+        return list(room.chunk(2, self.stacks))
+
+    @property
+    def stacks(self) -> int | None:
+        """The axis along which outputs can be stacked."""
+        return self.linear.terms[0].map.stacks if len(self.linear.terms) == 1 else None
+
     @property
     def has_kernel(self) -> bool:
         """Whether a dense layer or convolution computes it, which adds a bias at no cost."""
@@ -236,8 +255,10 @@ class Bound:
         """
         if side.device.type != "cpu":
             return None
+        room = self.room(side) if self.context.once else None  # where a quotient will stand
+        out = self.context.workspace.take(side) if room is None else self.halves(room)[1]
         one = torch.ones((), dtype=side.dtype, device=side.device)
-        rest = torch.addcdiv(one, z, side, value=-1, out=self.context.workspace.take(side))
+        rest = torch.addcdiv(one, z, side, value=-1, out=out)
         return rest if bool(rest.amin() > ROUNDED) else None
 
     def bounds(self, low: Any, high: Any) -> tuple[list[Tensor], list[Tensor]]:

@@ -32,18 +32,20 @@ def sharer(bound: Bound, flows: Sequence[Flow], *, spreads: bool) -> Sharer:
     if axis is None:
         places = [bound.context.workspace.take(stream.full) for stream in streams[1:]]
     else:
-        room = bound.context.workspace.take(streams[0].full, stacked=(axis, len(flows)))
-        places = None if room is None else list(room.chunk(len(streams), axis))
+        room = bound.room(streams[0].full)
+        places = None if room is None else [*bound.halves(room)]
     _lend_scratch(streams, None if axis is None else places)
 
-    def share(relevance: Sequence[Tensor | None]) -> Share:
+    def share(relevance: list[Tensor | None]) -> Share:
         received = only(relevance)
+        relevance.clear()
         result = Share([None] * len(bound.linear.terms))
         for flow in alone:
             _send_alone(bound, flow, received, result)
         for stream in streams:
             stream.book_lost(received, result)
         quotients = _quotients(streams, received, places)
+        del received
         for stream, quotient in zip(streams, quotients, strict=True):
             stream.book(quotient, result)
         if axis is not None:
@@ -236,7 +238,7 @@ def _own(message: Tensor) -> Tensor:
 
 def _stacking(bound: Bound, flows: Sequence[Flow]) -> int | None:
     """The axis along which the outputs of several flows are stacked, if they can be."""
-    if len(flows) == 1 or len(bound.linear.terms) != 1:
+    if len(flows) != 2:
         return None
     products = [flow.products for flow in flows]
     same = all(
@@ -244,7 +246,7 @@ def _stacking(bound: Bound, flows: Sequence[Flow]) -> int | None:
         and all(one[0] is other[0] for one, other in zip(each, products[0], strict=True))
         for each in products
     )
-    return bound.linear.terms[0].map.stacks if same else None
+    return bound.stacks if same else None
 
 
 def _add_message(result: Share, index: int, message: Tensor, *, own: bool = False) -> None:
