@@ -13,6 +13,8 @@ from torch.utils import _pytree as pytree
 from .errors import InvalidInput, RelpropWarning, UnknownName
 from .propagation.checks import check_inputs
 from .propagation.coverage import Coverage, coverage_of
+from .propagation.doubts import doubting, is_away
+from .propagation.graphs import Graphs
 from .propagation.lrp import Options, check_names, explain_run, find_route, plan_recording
 from .propagation.presets import Preset
 from .propagation.record import record as record_run
@@ -20,6 +22,7 @@ from .propagation.recording import Recording
 from .propagation.routes import Routes
 from .propagation.rules import Rule
 from .propagation.targets import part_of, weights_of
+from .propagation.workspace import Workspace
 from .result import Explanation, merged
 
 METHODS = ("lrp",)
@@ -110,24 +113,53 @@ class Explainer:
         class_axis: int = -1,
         cuda_graph: bool = False,
     ) -> None:
-        if cuda_graph:
+        if cuda_graph and not torch.cuda.is_available():
             raise InvalidInput(
-                "cuda_graph=True: capture as a CUDA graph is not built yet; leave it out"
+                "cuda_graph=True needs a CUDA device, and there is none; leave it out"
             )
         self.model = model
         self._options = Options(rules, flat_until, _layer_names(layers), class_axis)
         self._routes = Routes()
+        self._graphs = Graphs(self._run) if cuda_graph else None
 
     def __call__(self, inputs: Any, target: Any = None) -> Explanation:
         """As `relprop.explain`, with this explainer's options."""
-        model = _network(self.model)
-        check_names(model, self._options)
-        with torch.inference_mode(False), torch.no_grad():
-            recording, route = self._routes.run(model, inputs, self._options)
-            with self._routes.workspace() as workspace:
-                return explain_run(
-                    recording, route, target, self._options, release=True, workspace=workspace
-                )
+        check_names(_network(self.model), self._options)
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            self._routes.workspace() as workspace,
+        ):
+            if not _on_device(inputs):
+                self._refuse_graph()
+                return self._run(inputs, target, workspace)
+            found = self._unwatched(inputs, target, workspace)
+            if found is None:  # then every check is made at once, and says what is wrong
+                self._routes.forget()
+                found = self._run(inputs, target, workspace)
+            return found
+
+    def _run(self, inputs: Any, target: Any, workspace: Workspace) -> Explanation:
+        recording, route = self._routes.run(_network(self.model), inputs, self._options)
+        return explain_run(
+            recording, route, target, self._options, release=True, workspace=workspace
+        )
+
+    def _unwatched(self, inputs: Any, target: Any, workspace: Workspace) -> Explanation | None:
+        """The explanation, the device being waited for once, at the end; None if a check failed."""
+        if self._graphs is not None:
+            return self._graphs(inputs, target)
+        with doubting() as doubts:
+            found = self._run(inputs, target, workspace)
+            joined = doubts.joined()
+        return found if doubts.settle(joined) else None
+
+    def _refuse_graph(self) -> None:
+        if self._graphs is not None:
+            raise InvalidInput(
+                "cuda_graph=True needs the model and its inputs on a CUDA device: move them there, "
+                "or leave it out"
+            )
 
     @property
     def weights_nbytes(self) -> int:
@@ -196,6 +228,12 @@ def _in_batches(
         share = part_of(target, chosen, samples)
         parts.append(_explain(model, piece, share, options, differentiable))
     return merged(parts, weights_of(target))
+
+
+def _on_device(inputs: Any) -> bool:
+    """Whether looking at the inputs makes the host wait."""
+    leaves = pytree.tree_leaves(inputs)
+    return any(isinstance(leaf, Tensor) and is_away(leaf) for leaf in leaves)
 
 
 def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:

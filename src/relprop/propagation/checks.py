@@ -12,6 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
 from ..errors import InvalidInput
+from .doubts import holds
 from .recording import Value
 
 
@@ -58,7 +59,7 @@ def check_inputs(inputs: Any) -> None:
             raise InvalidInput(
                 f"inputs need a batch axis and at least one element, got shape {shape}"
             )
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype.is_floating_point and not holds(torch.isfinite(tensor).all()):
             raise InvalidInput(f"the input of shape {shape} contains NaN or infinite values")
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from .operations.choice import Maximum, WindowPool
 from .operations.elementwise import Activation
 from .operations.family import Family
+from .operations.fixed_maps import Pooled, Scale
 from .operations.linear import Linear
-from .operations.maps import Pooled, Scale
 from .operations.movement import Concatenation, Move
 from .operations.product import Product, Quotient, Softmax
 from .operations.registry import overloads

@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from .operations.family import Family
+from .operations.fixed_maps import FunctionMap, Scale
 from .operations.linear import Linear, Term
-from .operations.maps import Composed, FunctionMap, LinearMap, Scale
+from .operations.maps import Composed, LinearMap
 from .operations.movement import Move
-from .operations.weights import WEIGHT, Part, Weight, Weights
+from .operations.weights import Weight, Weights
+from .parts import WEIGHT, Part
 from .recording import Operation, Value
 from .rules import Pass, Rule
 

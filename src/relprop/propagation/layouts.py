@@ -11,14 +11,14 @@ from ..errors import InvalidInput
 from .layout import Layout
 from .operations.choice import Maximum, WindowPool
 from .operations.family import Family, Refused
+from .operations.fixed_maps import Scale
 from .operations.follow import Follow
 from .operations.linear import Linear
-from .operations.maps import Scale
 from .operations.movement import Concatenation, Move
 from .operations.normalisation import Spread, Standardisation
 from .operations.product import Product, Quotient, Softmax
-from .operations.weights import ONES
 from .operations.windows import gather, valid
+from .parts import ONES
 from .recording import Operation, Recording, Value
 
 

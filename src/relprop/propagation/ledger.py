@@ -71,6 +71,17 @@ class Ledger:
         remainder = self.start - self.arrived - sum(sums.values())
         return {"received": self.start, "passed": self.arrived, **sums, "remainder": remainder}
 
+    def copied(self) -> Ledger:
+        """The same figures in memory of their own, copied together."""
+        figures = [getattr(row, name) for row in self.rows for name in COLUMNS[:-1]]
+        copies = torch.stack([self.start, self.arrived, self.magnitude, *figures]).unbind()
+        width = len(COLUMNS) - 1
+        rows = tuple(
+            Row(row.module, row.operation, row.rule, *copies[at : at + width])
+            for row, at in zip(self.rows, range(3, len(copies), width), strict=True)
+        )
+        return Ledger(rows, *copies[:3])
+
     @classmethod
     def joined(cls, ledgers: Sequence[Ledger]) -> Ledger:
         """The ledgers of consecutive batches as one.

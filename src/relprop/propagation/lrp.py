@@ -15,12 +15,14 @@ from torch.utils import _pytree as pytree
 from ..errors import InvalidInput, InvalidRule, RelpropWarning, UnknownName
 from ..result import Explanation
 from .checks import check_batch
+from .doubts import notify
 from .operations.weights import Weights
+from .parameters import BIAS_MODES
 from .plan import Plan, make_plan
 from .presets import Preset, as_preset
 from .recording import Recording
 from .route import Route, find_ending, make_route
-from .rules import BIAS_MODES, Rule
+from .rules import Rule
 from .targets import Start, choose_start, predicted
 from .walk import Walked, walk
 from .workspace import Workspace
@@ -101,14 +103,8 @@ def explain_run(
         target = predicted(recording.tensor(recording.output_value), options.class_axis)
     start = choose_start(output.detach(), target, options.class_axis)
     relevance = [weights * output for weights in start.weights]
-    if route.plan.assumes_positive_output and any(bool((r < 0).any()) for r in relevance):
-        warnings.warn(
-            "an AlphaBeta or ZPlus rule at the top starts from an output that is negative: these "
-            "rules assume positive outputs, and the map comes out with the wrong sign (thesis "
-            "5.4.1); use Epsilon for the last layer",
-            RelpropWarning,
-            stacklevel=4,
-        )
+    if route.plan.assumes_positive_output:
+        notify(torch.stack([(r < 0).any() for r in relevance]).any(), _warn_negative)
     walked = walk(
         recording,
         route,
@@ -145,19 +141,32 @@ def check_layers(layers: Sequence[str], recording: Recording) -> None:
             )
 
 
+def _warn_negative() -> None:
+    warnings.warn(
+        "an AlphaBeta or ZPlus rule at the top starts from an output that is negative: these "
+        "rules assume positive outputs, and the map comes out with the wrong sign (thesis "
+        "5.4.1); use Epsilon for the last layer",
+        RelpropWarning,
+        stacklevel=6,
+    )
+
+
 def _warn_absorbed(walked: Walked) -> None:
     ledger = walked.ledger
     absorbed, start = ledger.absorbed.detach().abs(), ledger.start.detach().abs()
     mostly = absorbed > MOSTLY_ABSORBED * start
-    if bool((mostly & (start != 0)).any()):
+
+    def warn() -> None:
         share = (absorbed / start.clamp(min=1e-30)).max()
         warnings.warn(
             f"biases and stabilisers absorbed more than {MOSTLY_ABSORBED:.0%} of the output for "
             f"{int(mostly.sum())} of {mostly.numel()} maps (up to {float(share):.0%}): the maps "
             "show only what is left; see explanation.ledger",
             RelpropWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
+
+    notify((mostly & (start != 0)).any(), warn)
 
 
 def _result(
@@ -180,11 +189,11 @@ def _result(
                     "leave it "
                     "out, or pass it through a lambda"
                 )
-            entries.append(torch.zeros(given.shape) if given.is_floating_point() else None)
+            zeros = torch.zeros(given.shape, device=given.device)
+            entries.append(zeros if given.is_floating_point() else None)
             continue
         assert value is not None
-        zeros = torch.zeros(value.shape)
-        present = [zeros if m is None else m for m in maps]
+        present = [torch.zeros(value.shape, device=given.device) if m is None else m for m in maps]
         entries.append((present[0] if single else torch.stack(present, 1)).contiguous())
     flat, structure = recording.structure
     remaining = iter(entries)

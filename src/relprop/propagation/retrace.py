@@ -20,20 +20,14 @@ from torch.utils import _pytree as pytree
 
 from ..errors import RelpropError
 from .checks import check_inputs, check_mode, select_output
+from .doubts import holds
 from .operations.registry import overloads
 from .record import call_model
-from .recorder import (
-    DECOMPOSED,
-    SCALAR_READS,
-    SHAPE_ONLY,
-    Recorder,
-    WholeFunctions,
-    pure_form,
-    traits,
-)
+from .recorder import Recorder, WholeFunctions
 from .recording import Operation, Recording, Value, is_continuous, leaves
 from .route import CONVOLUTION, Route
 from .surroundings import unchanged
+from .traits import DECOMPOSED, SCALAR_READS, SHAPE_ONLY, pure_form, traits
 
 aten = torch.ops.aten
 
@@ -74,7 +68,7 @@ def retrace(model: Callable[..., Any], inputs: Any, route: Route) -> Recording |
         return None
     finally:
         follower.forget()
-    if arrived is not route.recording.output_value or not bool(torch.isfinite(output).all()):
+    if arrived is not route.recording.output_value or not holds(torch.isfinite(output).all()):
         return None
     return route.again(
         follower.values,
@@ -271,4 +265,4 @@ def _equal(one: Tensor, two: Tensor) -> bool:
     if one.shape != two.shape or one.dtype != two.dtype or one.device != two.device:
         return False
     in_place = one.data_ptr() == two.data_ptr() and one.stride() == two.stride()
-    return in_place or torch.equal(one, two)
+    return in_place or holds(one.eq(two).all())

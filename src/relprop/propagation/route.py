@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from .doubts import holds
 from .layout import Layout
 from .layouts import find_layouts
 from .operations.linear import Linear
@@ -23,8 +24,8 @@ from .operations.movement import Move
 from .operations.registry import HANDLERS, overloads
 from .operations.weights import Weight
 from .plan import Plan
-from .recorder import EMBEDDINGS
 from .recording import Operation, Recording, Value, leaves, replace_leaves
+from .traits import EMBEDDINGS
 
 ENDINGS = set(
     overloads("_softmax", "_log_softmax", "sigmoid", "_safe_softmax", "log_sigmoid_forward")
@@ -117,7 +118,7 @@ class Route:
     def is_current(self) -> bool:
         """Whether the constants are still what the plan was made of."""
         present = _joined(self.constants)
-        return all(torch.equal(one, two) for one, two in zip(present, self.copies, strict=True))
+        return all(holds(one.eq(two).all()) for one, two in zip(present, self.copies, strict=True))
 
     def again(self, values: list[Tensor | None], **given: Any) -> Recording:
         """The recording with the values of another run, and what else it was given."""

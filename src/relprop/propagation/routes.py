@@ -39,6 +39,11 @@ class Routes:
         """The memory of all workspaces that no call is using."""
         return sum(workspace.nbytes for workspace in self._spare)
 
+    def forget(self) -> None:
+        """Start afresh: something that was relied on has changed."""
+        self._known.clear()
+        self.weights.forget()
+
     @contextmanager
     def workspace(self) -> Iterator[Workspace]:
         """Memory to work in, for one call at a time."""
@@ -61,7 +66,7 @@ class Routes:
         again (it branches on data, or its masks depend on them) is recorded in full each time.
         """
         self.weights.refresh()
-        key = _signature(inputs)
+        key = signature(inputs)
         route = self._known.get(key)
         departures, channels_last = 0, True
         if route is not None and route.departures < PATIENCE and route.is_current:
@@ -101,7 +106,7 @@ def _convolves(model: Any, inputs: Any) -> bool:
     return on_processor and any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
-def _signature(inputs: Any) -> Any:
+def signature(inputs: Any) -> Any:
     """What runs along the same route have in common; None where that cannot be told."""
     flat, structure = pytree.tree_flatten(inputs)
     described = [

@@ -11,8 +11,6 @@ parts of x with parts of w), the denominator that it sums to, and the share of R
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,15 +18,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidRule
-from .operations.weights import MAGNITUDE, NEGATIVE, ONES, POSITIVE, SQUARE, WEIGHT, Part
+from .flow import GUARD, TINY, Flow, Inputs, Products
+from .operations.box import bounds
+from .parameters import check_bounds, check_parameters, written
+from .parts import MAGNITUDE, NEGATIVE, ONES, POSITIVE, SQUARE, WEIGHT, Part
 
 if TYPE_CHECKING:
     from .operations.linear import Bound
 
-GUARD = 1e-9  # of a denominator's root mean square: keeps what is almost empty from exploding
-TINY = 1e-30  # keeps 0 / 0 from being NaN where no relevance arrives
-SMALL = 10 * TINY  # a side that is no larger is empty
-ROUNDED = 1e-2  # of z+ in single precision: a smaller difference is not accurate to 1e-4
 NEEDS = (
     "nothing",
     "inputs",
@@ -36,37 +33,6 @@ NEEDS = (
     "positive output",  # may be 0 where it is not positive, if only positive ones have relevance
     "output",
 )  # all but the first read the inputs too
-BIAS_MODES = ("absorb", "distribute", "ignore")
-
-# One tensor for each input (None: nothing flows to it), or None: ones for all of them.
-Inputs = Sequence[Tensor | None] | None
-Products = Sequence[tuple[Inputs, Part]]
-
-
-@dataclass(frozen=True, eq=False)
-class Flow:
-    """One stream of relevance through a linear operation.
-
-    `products`: pairs (what stands for x in each input, None for ones; part of w) whose sum over
-    inputs, plus `bias`, is `denominator`. `share`: the factor of R_j that flows here. `stabiliser`
-    is added to the denominator away from zero; `sign` is the denominator's, where that is known.
-    With `guard`, outputs with denominator 0 have no inputs on this side and their relevance is
-    lost; so are those marked as `empty`, whose denominator is infinite. With `base` the denominator
-    is a factor of that flow's, and `carries` the share of R_j (otherwise `share`). `lone` is the
-    only input that this side of a sum can come from: it receives the share wherever it is negative.
-    """
-
-    products: Products
-    denominator: Tensor
-    stabiliser: Tensor | float
-    share: Tensor | float = 1.0
-    bias: Tensor | None = None
-    guard: bool = True
-    sign: int = 0
-    empty: Tensor | None = None
-    base: Flow | None = None
-    carries: float | None = None
-    lone: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,8 +45,10 @@ class Rule:
     needs: ClassVar[Any] = "output"  # what `flows` reads, one of NEEDS
     spares_zeros: ClassVar[bool] = False  # whether inputs that are zero surely receive nothing
 
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}  # of the parameters
+
     def __post_init__(self) -> None:
-        check_parameters(self)
+        check_parameters(self, self.limits)
 
     def flows(self, operation: Bound) -> list[Flow]:
         """The flows through an operation with its data at hand."""
@@ -108,7 +76,7 @@ class Rule:
     def __str__(self) -> str:
         given = [(f, getattr(self, f.name)) for f in fields(self)]
         shown = [
-            f"{f.name}={_shown(number)}"
+            f"{f.name}={written(number)}"
             for f, number in given
             if not (f.kw_only and number == f.default)
         ]
@@ -125,6 +93,7 @@ class Epsilon(Rule):
 
     epsilon: float = 1e-6
     relative: bool = field(default=False, kw_only=True)
+    limits: ClassVar[Any] = {"epsilon": (0, math.inf)}
     spares_zeros: ClassVar[bool] = True
 
     @property
@@ -154,7 +123,13 @@ class AlphaBeta(Rule):
     alpha: float = 2.0
     beta: float = -1.0
     redistribute: bool = field(default=False, kw_only=True)
+    limits: ClassVar[Any] = {"alpha": (1, math.inf), "beta": (-math.inf, 0)}
     spares_zeros: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if abs(self.alpha + self.beta - 1) > 1e-9:
+            raise InvalidRule(f"AlphaBeta: alpha + beta must be 1, got {self.alpha} + {self.beta}")
 
     @property
     def needs(self) -> str:
@@ -232,6 +207,7 @@ class Gamma(Rule):
     """
 
     gamma: float = 0.25
+    limits: ClassVar[Any] = {"gamma": (0, math.inf)}
     spares_zeros: ClassVar[bool] = True
 
     @property
@@ -319,8 +295,13 @@ class Box(Rule):
     first_layer_only: ClassVar[bool] = True
     needs: ClassVar[str] = "inputs"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds(self.low, self.high)
+
     def flows(self, operation: Bound) -> list[Flow]:
-        low, high = operation.bounds(self.low, self.high)
+        preprocessing = operation.context.recording.preprocessing
+        low, high = bounds(self.low, self.high, operation.inputs, preprocessing)
         products: Products = [
             (operation.inputs, WEIGHT),
             ([-bound for bound in low], POSITIVE),
@@ -352,59 +333,9 @@ class Constant(Rule):
     """The result is held constant: for a softmax inside the network, which then acts as a gate."""
 
 
-LIMITS: dict[type[Rule], dict[str, tuple[float, float]]] = {
-    Epsilon: {"epsilon": (0, math.inf)},
-    AlphaBeta: {"alpha": (1, math.inf), "beta": (-math.inf, 0)},
-    Gamma: {"gamma": (0, math.inf)},
-}
-
-
-def check_parameters(rule: Rule) -> None:
-    """The one place where limits are checked and worded."""
-    name = type(rule).__name__
-    for parameter, (low, high) in LIMITS.get(type(rule), {}).items():
-        number = getattr(rule, parameter)
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise InvalidRule(f"{name}: {parameter} must be a number, got {number!r}")
-        if not (low <= number <= high and abs(number) < sys.float_info.max):
-            raise InvalidRule(f"{name}: {parameter} must be in [{low}, {high}], got {number}")
-    for parameter in ("relative", "redistribute"):
-        if not isinstance(getattr(rule, parameter, False), bool):
-            raise InvalidRule(f"{name}: {parameter} must be True or False")
-    if isinstance(rule, AlphaBeta) and abs(rule.alpha + rule.beta - 1) > 1e-9:
-        raise InvalidRule(f"{name}: alpha + beta must be 1, got {rule.alpha} + {rule.beta}")
-    if isinstance(rule, Box):
-        _check_bounds(rule)
-    if rule.bias not in BIAS_MODES:
-        raise InvalidRule(f"{name}: bias must be one of {', '.join(BIAS_MODES)}, got {rule.bias!r}")
-
-
-def _check_bounds(rule: Box) -> None:
-    if (rule.low is None) != (rule.high is None):
-        raise InvalidRule(
-            "Box: give both low and high, or neither (then model.preprocessing is asked)"
-        )
-    if rule.low is None:
-        return
-    try:
-        low, high = torch.as_tensor(rule.low), torch.as_tensor(rule.high)
-        valid = bool((low <= high).all()) and bool(torch.isfinite(high - low).all())
-    except (TypeError, ValueError, RuntimeError):
-        valid = False
-    if not valid:
-        raise InvalidRule(
-            "Box: low and high must be finite numbers, or one for each channel, with low at most "
-            f"high; got low={rule.low}, high={rule.high}"
-        )
-
-
 def _takes_all(side: Flow, other: Flow) -> Flow:
     share = torch.where(other.denominator == 0, 1.0, side.share)
     share = torch.where(side.denominator == 0, torch.where(other.denominator == 0, 1.0, 0.0), share)
     both = (side.denominator == 0) & (other.denominator == 0)
     share = torch.where(both, 0.5, share)  # both sides empty: all of it is lost, half on each
     return replace(side, share=share)
-
-
-def _shown(parameter: Any) -> str:
-    return f"{parameter:g}" if isinstance(parameter, float) else str(parameter)

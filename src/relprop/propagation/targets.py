@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidTarget
+from .doubts import holds
 
 Target = Any
 WAYS = (
@@ -126,11 +127,11 @@ def _class_per_sample(output: Tensor, target: Target, class_axis: int) -> Tensor
             f"one class per sample needs {samples} integers, got shape {tuple(classes.shape)}; "
             f"possible are: {WAYS}"
         )
-    if bool(((classes < 0) | (classes >= number)).any()):
+    if not holds(((classes >= 0) & (classes < number)).all()):
         raise InvalidTarget(
             f"target {classes.tolist()} is out of range: classes are 0..{number - 1}"
         )
-    return classes.long()
+    return classes.long().clamp(0, number - 1)  # for a device that has not been asked yet
 
 
 def _classes(output: Tensor, class_axis: int) -> int:
@@ -195,7 +196,7 @@ def _weighted(output: Tensor, weights: Any, what: str) -> Start:
             f"{what} of shape {tuple(weights.shape)} cannot be broadcast to the output "
             f"{tuple(output.shape)}"
         ) from None
-    if not bool(torch.isfinite(full).all()):
+    if not holds(torch.isfinite(full).all()):
         raise InvalidTarget(f"{what} contain NaN or infinite values")
     return Start([full], weights, True)
 

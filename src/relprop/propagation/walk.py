@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
+from .doubts import holds
 from .ledger import COLUMNS, Ledger, Row
 from .operations.family import Context, Share
 from .plan import Step
@@ -201,7 +202,7 @@ class _Walker:
         runs = []
         for value in self.recording.module_outputs[name]:
             index = self.plan.stands_for.get(value.index, value.index)
-            zeros = torch.zeros(value.shape, dtype=self.dtype)
+            zeros = torch.zeros(value.shape, dtype=self.dtype, device=self.device)
             found = [kept.get(index, zeros).reshape(value.shape) for kept in self.kept]
             runs.append(found)
         return runs
@@ -295,7 +296,7 @@ def _copy(relevance: Tensor) -> Tensor:
 
 def _check_finite(ledger: Ledger) -> None:
     totals = torch.stack([figures.detach() for figures in ledger.totals().values()])
-    if bool(torch.isfinite(totals).all()):
+    if holds(torch.isfinite(totals).all()):
         return
     for row in ledger:
         if not all(bool(torch.isfinite(getattr(row, name)).all()) for name in COLUMNS):

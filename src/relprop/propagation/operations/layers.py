@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..recording import Operation, Value
 from .family import Family, Refused
+from .fixed_maps import Scale
 from .linear import Linear, Term
-from .maps import Convolution, Dense, LinearMap, Scale
+from .maps import Convolution, Dense, LinearMap
 from .product import Quotient, matrix_product, product_of
 from .registry import overloads, register_operation
 

@@ -6,18 +6,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...errors import InvalidRule
+from ..doubts import is_away
+from ..flow import ROUNDED, SMALL, TINY, Products
+from ..parts import WEIGHT, Part
 from ..recording import Value
-from ..rules import ROUNDED, SMALL, TINY, Pass, Products, Rule
+from ..rules import Pass, Rule
 from .family import Context, Family, Share, Sharer
 from .maps import LinearMap
 from .streams import sharer
-from .weights import WEIGHT, Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +197,7 @@ class Bound:
         Those outputs are marked, unless none of them has relevance: known from the plan for a side
         that `agrees` with z, or else from the data, where looking at them stops nothing.
         """
-        if total.device.type == "cpu" and bool(total.amin() > SMALL):
+        if not is_away(total) and bool(total.amin() > SMALL):
             return total, None
         out = self.context.workspace.take(total) if self.owned(total) is None else total
         total = torch.ops.aten.threshold.out(total, SMALL, torch.inf, out=out)
@@ -253,26 +255,13 @@ class Bound:
         None where it is small beside this one, so that the difference is mostly rounding, or where
         looking at it would make the device wait.
         """
-        if side.device.type != "cpu":
+        if is_away(side):
             return None
         room = self.room(side) if self.context.once else None  # where a quotient will stand
         out = self.context.workspace.take(side) if room is None else self.halves(room)[1]
         one = torch.ones((), dtype=side.dtype, device=side.device)
         rest = torch.addcdiv(one, z, side, value=-1, out=out)
         return rest if bool(rest.amin() > ROUNDED) else None
-
-    def bounds(self, low: Any, high: Any) -> tuple[list[Tensor], list[Tensor]]:
-        """The lowest and highest inputs, shaped like the inputs."""
-        if low is None:
-            preprocessing = self.context.recording.preprocessing
-            if not hasattr(preprocessing, "low") or not hasattr(preprocessing, "high"):
-                raise InvalidRule(
-                    "Box: the bounds of the input are unknown; give them, Box(low, high), as the "
-                    "preprocessed values of black and white per channel ((0 - mean)/std and "
-                    "(1 - mean)/std), or set model.preprocessing with low and high"
-                )
-            low, high = preprocessing.low, preprocessing.high
-        return [_like(low, x) for x in self.inputs], [_like(high, x) for x in self.inputs]
 
     def passing(self) -> Sharer:
         """R_i = R_j, where one input has the shape of the output."""
@@ -283,21 +272,3 @@ class Bound:
                 f"({tuple(term.value.shape)} to {tuple(self.value.shape)}); give it another rule"
             )
         return lambda relevance: Share([relevance[0]])
-
-
-def _like(bound: Any, x: Tensor) -> Tensor:
-    """A number, or one value per channel (axis 1), in the shape of x."""
-    tensor = torch.as_tensor(bound, dtype=x.dtype, device=x.device)
-    if tensor.ndim == 1 and tensor.numel() > 1 and x.ndim > 1:
-        if x.shape[1] != tensor.numel():
-            raise InvalidRule(
-                f"Box: {tensor.numel()} bounds for an input with {x.shape[1]} channels"
-            )
-        tensor = tensor.reshape(-1, *[1] * (x.ndim - 2))
-    try:
-        return tensor.expand(x.shape)
-    except RuntimeError:
-        raise InvalidRule(
-            f"Box: bounds of shape {tuple(tensor.shape)} do not fit an input of shape "
-            f"{tuple(x.shape)}"
-        ) from None

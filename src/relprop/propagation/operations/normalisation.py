@@ -13,8 +13,8 @@ from torch.nn import functional
 from ..recording import Operation, Value
 from ..rules import Epsilon, Flat, Pass, Rule
 from .family import Context, Family, OneInput, Refused, Share, Sharer, only
+from .fixed_maps import Centred, Scale
 from .linear import Linear, Term
-from .maps import Centred, Scale
 from .registry import keep_whole, overloads, register_operation
 
 aten = torch.ops.aten

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..recording import Operation, Value
 from .family import Family, Refused
+from .fixed_maps import Pooled, Resampled
 from .linear import Linear, Term
-from .maps import Pooled, Resampled
 from .registry import overloads, register_operation
 from .windows import adaptive_axis
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..recording import Operation, Value
 from ..rules import Constant, Epsilon, Rule
 from .family import Context, Family, OneInput, Refused, Share, Sharer, only
+from .fixed_maps import Scale
 from .linear import Linear, Term
-from .maps import Dense, LinearMap, Scale
+from .maps import Dense, LinearMap
 from .registry import keep_whole, overloads, register_operation
 from .weights import Weight
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..parts import ONES, Part, Stack
 from .family import Share, Sharer, only
-from .weights import ONES, Part, Stack
 
 if TYPE_CHECKING:
-    from ..rules import Flow, Inputs
+    from ..flow import Flow, Inputs
     from .linear import Bound
 
 
@@ -101,9 +101,9 @@ class Stream:
         flow = self.flow
         if flow.sign:
             return flow.stabiliser * flow.sign
-        amount = torch.as_tensor(
-            flow.stabiliser, dtype=denominator.dtype, device=denominator.device
-        )
+        amount = flow.stabiliser
+        if not isinstance(amount, Tensor):
+            amount = torch.full((), amount, dtype=denominator.dtype, device=denominator.device)
         out = self.bound.context.workspace.take(denominator)
         return torch.copysign(amount, denominator, out=out)
 

@@ -5,52 +5,16 @@ them.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
+from ..doubts import holds
+from ..parts import WEIGHT, Part, Stack
+
 LOPSIDED = 0.01  # of the other side: below it z- = z - z+ would be mostly rounding
-
-
-@dataclass(frozen=True)
-class Part:
-    """An elementwise function of weights: positive w+ + negative w-, or w squared, or ones."""
-
-    positive: float = 1.0
-    negative: float = 1.0
-    square: bool = False
-    ones: bool = False
-
-    def __call__(self, weight: Tensor) -> Tensor:
-        if self.ones:
-            return torch.ones_like(weight)
-        if self.square:
-            return weight.square()
-        if self.positive == self.negative:
-            return weight if self.positive == 1 else weight * self.positive
-        if self.positive == 0:
-            return _times(weight.clamp(max=0), self.negative)
-        if self.negative == 0:
-            return _times(weight.clamp(min=0), self.positive)
-        return weight.clamp(min=0) * self.positive + weight.clamp(max=0) * self.negative
-
-
-WEIGHT = Part()
-POSITIVE = Part(1, 0)
-NEGATIVE = Part(0, 1)
-MAGNITUDE = Part(1, -1)
-SQUARE = Part(square=True)
-ONES = Part(ones=True)
-
-
-@dataclass(frozen=True)
-class Stack(Part):
-    """Several parts side by side along the outputs, for maps that say along which axis."""
-
-    parts: tuple[Part, ...] = ()
 
 
 class Weight:
@@ -137,10 +101,19 @@ class Weight:
             if self._stamp is None:
                 return
             found = self._read()
-            same = all(torch.equal(*pair) for pair in zip(found[1:], self._stamp[1:], strict=True))
+            pairs = zip(found[1:], self._stamp[1:], strict=True)
+            same = all(holds(one.eq(two).all()) for one, two in pairs)
             if found[0] != self._stamp[0] or not same:
-                self._made.clear()
-                self._stamp = self._lopsided = None
+                self._forget()
+
+    def forget(self) -> None:
+        """Make all parts anew."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._made.clear()
+        self._stamp = self._lopsided = None
 
     @property
     def lopsided(self) -> bool:
@@ -205,6 +178,11 @@ class Weights:
         for weight in list(self._known.values()):
             weight.refresh()
 
+    def forget(self) -> None:
+        """Make all parts anew."""
+        for weight in list(self._known.values()):
+            weight.forget()
+
     def kept(self, weight: Weight) -> Weight:
         """The weight that stands for this one from call to call."""
         tensor, scale = weight.tensor, weight.scale
@@ -222,7 +200,3 @@ def _same(first: Tensor | None, second: Tensor | None) -> bool:
     if first is None or second is None:
         return first is second
     return torch.equal(first, second)
-
-
-def _times(tensor: Tensor, factor: float) -> Tensor:
-    return tensor if factor == 1 else tensor * factor
