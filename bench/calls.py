@@ -16,7 +16,7 @@ from torch import nn
 import relprop
 
 from . import candidates, networks
-from .candidates import FORWARD, GRADIENT, RECORD, Candidate
+from .candidates import FOLLOW, FORWARD, FORWARD_LAST, GRADIENT, RECORD, Candidate
 from .measure import interleaved, progress, spread
 from .store import Row, rounded
 
@@ -78,15 +78,18 @@ def overhead_of(
     """The same for one network: its forward, gradient, recording and explanation."""
     progress(f"recording: {what}")
     operations = len(relprop.record(network, batch).operations)
-    members = [FORWARD, GRADIENT, RECORD, Candidate("relprop", "epsilon")]
+    members = [FORWARD, FORWARD_LAST, GRADIENT, RECORD, FOLLOW, Candidate("relprop", "epsilon")]
     steps = {c.label: candidates.prepare(c, network, batch) for c in members}
     found = interleaved(steps, rounds=rounds, seconds=seconds)
-    alone = found.milliseconds(FORWARD.label)
+    alone = {
+        candidate: found.milliseconds((FORWARD_LAST if candidate == FOLLOW else FORWARD).label)
+        for candidate in members
+    }
     rows: list[Row] = []
     for candidate in members:
         ms = found.milliseconds(candidate.label)
         row: Row = {"what": what, "tool": candidate.tool, "rule": candidate.rule, "ms": rounded(ms)}
-        extra = rounded(1e3 * (ms - alone) / operations)
+        extra = rounded(1e3 * (ms - alone[candidate]) / operations)
         rows.append({**row, "operations": operations, "microseconds": extra})
     return rows
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import relprop
+from relprop.propagation.retrace import retrace
 
 from . import rival_captum, rival_zennit, rivals
 from .goals import GOALS
@@ -38,7 +39,9 @@ class Candidate:
 
 GRADIENT = Candidate("gradient")
 FORWARD = Candidate("forward")
+FORWARD_LAST = Candidate("forward", "channels last")
 RECORD = Candidate("record")
+FOLLOW = Candidate("follow")  # the recording of an explainer's later calls
 
 
 def presets() -> list[str]:
@@ -68,8 +71,11 @@ def prepare(candidate: Candidate, network: nn.Module, batch: Tensor) -> Step:
         return rival_captum.explainer(network, batch)
     if candidate.tool == "record":
         return lambda: relprop.record(network, batch)
+    if candidate.tool == "follow":
+        return follow(network, batch)
     if candidate.tool == "forward":
-        return forward(network, batch)
+        last = candidate == FORWARD_LAST and batch.ndim == 4
+        return forward(network, batch.to(memory_format=torch.channels_last) if last else batch)
     return gradient(network, batch)
 
 
@@ -94,6 +100,15 @@ def forward(network: nn.Module, batch: Tensor) -> Step:
         return output
 
     return step
+
+
+def follow(network: nn.Module, batch: Tensor) -> Step:
+    """The model along the route that an explainer keeps, without the walk."""
+    explainer = relprop.Explainer(network, "epsilon")
+    explainer(batch)
+    with torch.no_grad():
+        _, route = explainer._routes.run(network, batch, explainer._options)
+    return lambda: retrace(network, batch, route)
 
 
 def gradient(network: nn.Module, batch: Tensor) -> Step:

@@ -227,7 +227,9 @@ def _overhead(store: Store) -> list[str]:
     ]
     text = (
         "What a call takes beyond the model's forward, for each recorded operation, where "
-        f"arithmetic is next to nothing. The goal for `record` is {RECORDING} microseconds.\n"
+        f"arithmetic is next to nothing. The goal for recording is {RECORDING} microseconds: an "
+        "explainer's later calls `follow` the route of the first (beside a forward with channels "
+        "last, as they run), `record` and first calls record in full.\n"
     )
     columns = ["network", "call", "operations", "ms", "microseconds an operation"]
     title = f"## Recording {_from(rows)}\n"
