@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .errors import InvalidInput, RelpropWarning, UnknownName
+from .errors import InvalidInput, RelpropWarning
 from .propagation.checks import check_inputs
 from .propagation.coverage import Coverage, coverage_of
 from .propagation.doubts import doubting, is_away
@@ -25,7 +25,6 @@ from .propagation.targets import part_of, weights_of
 from .propagation.workspace import Workspace
 from .result import Explanation, merged
 
-METHODS = ("lrp",)
 ROOM = 6  # times the largest value: relevance, denominators, quotients of two flows
 
 
@@ -46,6 +45,7 @@ def explain(
     root: Any = None,
     reference: Any = None,
     bias: str = "absorb",
+    **options: Any,
 ) -> Explanation:
     """Explain what `model` said about `inputs`: signed contributions that sum to the output.
 
@@ -56,7 +56,8 @@ def explain(
         target: None (the predicted class of each sample), a class, a class per sample, float
             weights shaped like the output, a callable from output to weights, a dict of name ->
             classes, or "all".
-        method: "lrp".
+        method: "lrp", "lrp:" and the name of a preset, or another of `relprop.methods.METHODS`
+            ("sensitivity", "deconvolution", ...), whose options are given by name.
         rules: the name of a preset (`relprop.presets()`), one rule for everything, or a Preset;
             None chooses by the kind of network, and the explanation names the choice.
         flat_until: the module up to which every layer shares evenly (thesis 5.4.2).
@@ -71,20 +72,76 @@ def explain(
 
     Raises InvalidInput, InvalidTarget, InvalidRule, UnknownName, UnsupportedOperation.
     """
-    if method not in METHODS:
-        raise UnknownName("method", method, METHODS)
+    if not isinstance(method, str) or method.partition(":")[0] != "lrp":
+        refused = {
+            "rules": rules,
+            "flat_until": flat_until,
+            "layers": layers or None,
+            "max_memory": max_memory,
+            "differentiable": differentiable or None,
+            "bias": None if bias == "absorb" else bias,
+        }
+        axis = None if class_axis == -1 else class_axis
+        shared = _given(candidates=candidates, root=root, reference=reference, class_axis=axis)
+        return _otherwise(
+            *(model, inputs, target, method, batch_size), refused, {**shared, **options}
+        )
+    if options:
+        raise InvalidInput(f"method 'lrp' has no option {next(iter(options))!r}")
+    rules = _preset_of(method, rules)
     for name, given in (("candidates", candidates), ("root", root), ("reference", reference)):
         if given is not None:
             raise InvalidInput(
                 f"{name}= belongs to models that are explained at a root point; a network has none"
             )
-    options = Options(rules, flat_until, _layer_names(layers), class_axis, bias)
+    settings = Options(rules, flat_until, _layer_names(layers), class_axis, bias)
     if max_memory is not None:
-        fitting = _fitting(model, inputs, options, max_memory)
+        fitting = _fitting(model, inputs, settings, max_memory)
         batch_size = fitting if batch_size is None else min(fitting, batch_size)
-    if batch_size is not None:
-        return _in_batches(model, inputs, target, options, batch_size, differentiable)
-    return _explain(model, inputs, target, options, differentiable)
+    if batch_size is None:
+        return _explain(model, inputs, target, settings, differentiable)
+    return _in_batches(
+        lambda part, share: _explain(model, part, share, settings, differentiable),
+        *(inputs, target, batch_size),
+    )
+
+
+def _preset_of(method: str, rules: Any) -> Any:
+    """The rules, which "lrp:thesis" may name too."""
+    _, named, preset = method.partition(":")
+    if named and rules is not None:
+        raise InvalidInput(f"method={method!r} names a preset, and rules= is given too")
+    return preset if named else rules
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: option for name, option in options.items() if option is not None}
+
+
+def _otherwise(
+    model: Any,
+    inputs: Any,
+    target: Any,
+    method: str,
+    batch_size: int | None,
+    refused: dict[str, Any],
+    options: dict[str, Any],
+) -> Explanation:
+    """Explain by another method than LRP."""
+    from .methods import find
+
+    found = find(method)
+    for name in _given(**refused):
+        raise InvalidInput(f"{name}= belongs to method 'lrp', not to {method!r}")
+
+    def piece(part: Any, share: Any) -> Explanation:
+        return found(_network(model), part, share, **options)
+
+    return (
+        piece(inputs, target)
+        if batch_size is None
+        else _in_batches(piece, inputs, target, batch_size)
+    )
 
 
 def record(model: Callable[..., Any], inputs: Any) -> Recording:
@@ -212,7 +269,7 @@ def _fitting(model: Any, inputs: Any, options: Options, max_memory: int) -> int:
 
 
 def _in_batches(
-    model: Any, inputs: Any, target: Any, options: Options, batch_size: int, differentiable: bool
+    explained: Callable[[Any, Any], Explanation], inputs: Any, target: Any, batch_size: int
 ) -> Explanation:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InvalidInput(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
@@ -226,7 +283,7 @@ def _in_batches(
             lambda leaf, s=chosen: leaf[s] if isinstance(leaf, Tensor) else leaf, inputs
         )
         share = part_of(target, chosen, samples)
-        parts.append(_explain(model, piece, share, options, differentiable))
+        parts.append(explained(piece, share))
     return merged(parts, weights_of(target))
 
 

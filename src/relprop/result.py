@@ -28,8 +28,10 @@ class Explanation:
         target: the explained neurons.
         method, preset: by which method and rules.
         layers: relevance of the outputs of the modules asked for.
-        ledger: where relevance went.
+        ledger: where relevance went; None for methods that do not share relevance.
         notes: what the reader should know (a softmax left out, ...).
+        pooling: how channels become one number in a heatmap: "sum" for signed methods, "l2" or
+            "max" (the largest magnitude) for sensitivity and its relatives.
     """
 
     relevance: Any
@@ -38,27 +40,35 @@ class Explanation:
     method: str
     preset: str | None
     layers: dict[str, Tensor | list[Tensor]]
-    ledger: Ledger
+    ledger: Ledger | None
     notes: tuple[str, ...] = ()
     grouped: bool = field(default=False, repr=False)  # whether maps have an axis of targets
+    pooling: str = "sum"
 
     @property
     def bias(self) -> Tensor:
-        """`[N]` (`[N, K]`): all that biases absorbed."""
-        return self.ledger.totals()["bias"]
+        """`[N]` (`[N, K]`): all that biases absorbed. Raises InvalidInput without a ledger."""
+        return self._kept_ledger("bias").totals()["bias"]
 
     @property
     def conservation_gap(self) -> Tensor:
         """`[N]` (`[N, K]`): |f - sum R - absorbed| over the largest of |f|, sum |R|, sum
-        |absorbed|.
+        |absorbed|. Raises InvalidInput without a ledger.
         """
-        return self.ledger.gap()
+        return self._kept_ledger("conservation_gap").gap()
+
+    def _kept_ledger(self, wanted: str) -> Ledger:
+        if self.ledger is None:
+            raise InvalidInput(
+                f"method {self.method!r} shares no relevance, so it has no {wanted}; LRP does"
+            )
+        return self.ledger
 
     def heatmap(self, *, joint: bool = False, input: str | int | None = None) -> Tensor:
         """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and
         tokens.
 
-        Channels are summed. Each sample is scaled to [-1, 1] by its largest magnitude, or all
+        Channels are pooled as the method asks. Each sample is scaled to [-1, 1] by its largest magnitude, or all
         by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several.
         Raises InvalidInput where it is needed.
         """
@@ -66,12 +76,10 @@ class Explanation:
 
         relevance = self._map(input).detach().cpu()
         if not self.grouped:
-            return scale(pool_channels(relevance, classes=False), joint=joint)
+            return scale(pool_channels(relevance, self.pooling, classes=False), joint=joint)
         samples, targets = relevance.shape[:2]
-        pooled = pool_channels(relevance.flatten(0, 1), classes=False).unflatten(
-            0, (samples, targets)
-        )
-        return scale(pooled, joint=joint)
+        pooled = pool_channels(relevance.flatten(0, 1), self.pooling, classes=False)
+        return scale(pooled.unflatten(0, (samples, targets)), joint=joint)
 
     def _map(self, name: str | int | None) -> Tensor:
         if isinstance(self.relevance, Tensor):
@@ -112,6 +120,8 @@ class Explanation:
     @property
     def conservation(self) -> str:
         """One line: output = relevance + bias + stabiliser + lost, averaged over samples."""
+        if self.ledger is None:
+            return "relevance is not shared, so nothing is conserved"
         totals = {name: float(figure.mean()) for name, figure in self.ledger.totals().items()}
         line = (
             f"output {totals['received']:.6g} = relevance {totals['passed']:.6g} + bias "
@@ -162,7 +172,13 @@ def merged(parts: list[Explanation], weights: Tensor | None = None) -> Explanati
         method=first.method,
         preset=first.preset,
         layers=pytree.tree_map(join, *(part.layers for part in parts)),
-        ledger=type(first.ledger).joined([part.ledger for part in parts]),
+        ledger=_joined([part.ledger for part in parts]),
         notes=first.notes,
         grouped=first.grouped,
+        pooling=first.pooling,
     )
+
+
+def _joined(ledgers: list[Ledger | None]) -> Ledger | None:
+    kept = [ledger for ledger in ledgers if ledger is not None]
+    return type(kept[0]).joined(kept) if kept else None

@@ -33,11 +33,14 @@ def save(explanation: Explanation, path: Path) -> Path:
         "output": _take_out(explanation.output, "output", tensors),
         "target": _take_out(explanation.target, "target", tensors),
         "layers": _take_out(explanation.layers, "layers", tensors),
-        "ledger": _describe_ledger(explanation.ledger, tensors),
+        "ledger": None
+        if explanation.ledger is None
+        else _describe_ledger(explanation.ledger, tensors),
         "method": explanation.method,
         "preset": explanation.preset,
         "notes": list(explanation.notes),
         "grouped": explanation.grouped,
+        "pooling": explanation.pooling,
     }
     text = json.dumps(described)
     if path.suffix == ".npz":
@@ -75,9 +78,12 @@ def _rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> Explanati
         method=described["method"],
         preset=described["preset"],
         layers=_put_in(described["layers"], tensors),
-        ledger=_rebuild_ledger(described["ledger"], tensors),
+        ledger=None
+        if described["ledger"] is None
+        else _rebuild_ledger(described["ledger"], tensors),
         notes=tuple(described["notes"]),
         grouped=described["grouped"],
+        pooling=described.get("pooling", "sum"),
     )
 
 
