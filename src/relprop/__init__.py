@@ -6,7 +6,8 @@ thesis, TU Berlin, 2019), "the thesis" in this package; equation numbers are its
 """
 
 from . import errors, propagation
-from .explain import Explainer, explain, record
+from .explain import explain, record
+from .explainer import Explainer
 from .propagation.coverage import Coverage
 from .propagation.ledger import Ledger
 from .propagation.presets import Preset, presets, where

@@ -1,4 +1,4 @@
-"""The front door: explain a model's predictions, or look at the plan first."""
+"""The front door: explain a model's predictions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .errors import InvalidInput, RelpropWarning
+from .explainer import layer_names, network_of
 from .propagation.checks import check_inputs
-from .propagation.coverage import Coverage, coverage_of
-from .propagation.doubts import doubting, is_away
-from .propagation.graphs import Graphs
-from .propagation.lrp import Options, check_names, explain_run, find_route, plan_recording
+from .propagation.lrp import Options, check_names, explain_run, find_route
 from .propagation.presets import Preset
 from .propagation.record import record as record_run
 from .propagation.recording import Recording
-from .propagation.routes import Routes
 from .propagation.rules import Rule
 from .propagation.targets import part_of, weights_of
-from .propagation.workspace import Workspace
 from .result import Explanation, merged
 
 ROOM = 6  # times the largest value: relevance, denominators, quotients of two flows
@@ -94,7 +90,7 @@ def explain(
             raise InvalidInput(
                 f"{name}= belongs to models that are explained at a root point; a network has none"
             )
-    settings = Options(rules, flat_until, _layer_names(layers), class_axis, bias)
+    settings = Options(rules, flat_until, layer_names(layers), class_axis, bias)
     if max_memory is not None:
         fitting = _fitting(model, inputs, settings, max_memory)
         batch_size = fitting if batch_size is None else min(fitting, batch_size)
@@ -135,7 +131,7 @@ def _otherwise(
         raise InvalidInput(f"{name}= belongs to method 'lrp', not to {method!r}")
 
     def piece(part: Any, share: Any) -> Explanation:
-        return found(_network(model), part, share, **options)
+        return found(network_of(model), part, share, **options)
 
     return (
         piece(inputs, target)
@@ -149,89 +145,7 @@ def record(model: Callable[..., Any], inputs: Any) -> Recording:
 
     Has `.output`, `.operations` and `.explain(target=, rules=, layers=)`. Raises as `explain`.
     """
-    return record_run(_network(model), inputs)
-
-
-class Explainer:
-    """Explains one model again and again, keeping what does not depend on the inputs.
-
-    For inputs of the same shapes the plan is kept and only the values that it reads; for all of
-    them the parts of weights (w+, w-), as long as the weights stay what they are. Safe to call
-    from several threads, and when parameters change.
-    """
-
-    def __init__(
-        self,
-        model: Callable[..., Any],
-        rules: str | Rule | Preset | None = None,
-        *,
-        flat_until: str | None = None,
-        layers: Sequence[str] = (),
-        class_axis: int = -1,
-        cuda_graph: bool = False,
-    ) -> None:
-        if cuda_graph and not torch.cuda.is_available():
-            raise InvalidInput(
-                "cuda_graph=True needs a CUDA device, and there is none; leave it out"
-            )
-        self.model = model
-        self._options = Options(rules, flat_until, _layer_names(layers), class_axis)
-        self._routes = Routes()
-        self._graphs = Graphs(self._run) if cuda_graph else None
-
-    def __call__(self, inputs: Any, target: Any = None) -> Explanation:
-        """As `relprop.explain`, with this explainer's options."""
-        check_names(_network(self.model), self._options)
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-            self._routes.workspace() as workspace,
-        ):
-            if not _on_device(inputs):
-                self._refuse_graph()
-                return self._run(inputs, target, workspace)
-            found = self._unwatched(inputs, target, workspace)
-            if found is None:  # then every check is made at once, and says what is wrong
-                self._routes.forget()
-                found = self._run(inputs, target, workspace)
-            return found
-
-    def _run(self, inputs: Any, target: Any, workspace: Workspace) -> Explanation:
-        recording, route = self._routes.run(_network(self.model), inputs, self._options)
-        return explain_run(
-            recording, route, target, self._options, release=True, workspace=workspace
-        )
-
-    def _unwatched(self, inputs: Any, target: Any, workspace: Workspace) -> Explanation | None:
-        """The explanation, the device being waited for once, at the end; None if a check failed."""
-        if self._graphs is not None:
-            return self._graphs(inputs, target)
-        with doubting() as doubts:
-            found = self._run(inputs, target, workspace)
-            joined = doubts.joined()
-        return found if doubts.settle(joined) else None
-
-    def _refuse_graph(self) -> None:
-        if self._graphs is not None:
-            raise InvalidInput(
-                "cuda_graph=True needs the model and its inputs on a CUDA device: move them there, "
-                "or leave it out"
-            )
-
-    @property
-    def weights_nbytes(self) -> int:
-        """The memory of the parts of weights that are kept between calls."""
-        return self._routes.weights.nbytes
-
-    @property
-    def workspace_nbytes(self) -> int:
-        """The memory to work in that is kept between calls."""
-        return self._routes.workspace_nbytes
-
-    def coverage(self, inputs: Any) -> Coverage:
-        """The plan as a table: module, operation, family and rule, "refused" with its reason."""
-        recording = record_run(_network(self.model), inputs, layers=())
-        return coverage_of(recording, *plan_recording(recording, self._options, refuse=False))
+    return record_run(network_of(model), inputs)
 
 
 def _explain(
@@ -241,7 +155,7 @@ def _explain(
     options: Options,
     differentiable: bool,
 ) -> Explanation:
-    model = _network(model)
+    model = network_of(model)
     check_names(model, options)
     recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
     with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
@@ -255,7 +169,7 @@ def _fitting(model: Any, inputs: Any, options: Options, max_memory: int) -> int:
         raise InvalidInput(f"max_memory must be a number of bytes, got {max_memory!r}")
     check_inputs(inputs)
     one = pytree.tree_map(lambda leaf: leaf[:1] if isinstance(leaf, Tensor) else leaf, inputs)
-    recording = record_run(_network(model), one, layers=options.layers)
+    recording = record_run(network_of(model), one, layers=options.layers)
     sizes = [value.nbytes for value in recording.values if value is not None]
     needed = sum(sizes) + ROOM * max(sizes)
     if needed > max_memory:
@@ -285,28 +199,3 @@ def _in_batches(
         share = part_of(target, chosen, samples)
         parts.append(explained(piece, share))
     return merged(parts, weights_of(target))
-
-
-def _on_device(inputs: Any) -> bool:
-    """Whether looking at the inputs makes the host wait."""
-    leaves = pytree.tree_leaves(inputs)
-    return any(isinstance(leaf, Tensor) and is_away(leaf) for leaf in leaves)
-
-
-def _layer_names(layers: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(layers, str):
-        return (layers,)
-    if not isinstance(layers, (tuple, list)) or not all(isinstance(name, str) for name in layers):
-        raise InvalidInput(f"layers must be a list of module names, got {layers!r}")
-    return tuple(layers)
-
-
-def _network(model: Any) -> Callable[..., Any]:
-    """What is recorded of a model: a compiled module as it was before."""
-    if not callable(model):
-        raise InvalidInput(
-            f"{type(model).__name__} cannot be explained: pass a torch module or a callable from "
-            "tensors to "
-            "a tensor (scikit-learn models are not supported yet)"
-        )
-    return getattr(model, "_orig_mod", model)

@@ -57,6 +57,10 @@ class Explanation:
         """
         return self._kept_ledger("conservation_gap").gap()
 
+    def totals(self) -> dict[str, Tensor]:
+        """The ledger's column -> `[N]` (`[N, K]`). Raises InvalidInput without a ledger."""
+        return self._kept_ledger("totals").totals()
+
     def _kept_ledger(self, wanted: str) -> Ledger:
         if self.ledger is None:
             raise InvalidInput(
@@ -68,9 +72,9 @@ class Explanation:
         """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and
         tokens.
 
-        Channels are pooled as the method asks. Each sample is scaled to [-1, 1] by its largest magnitude, or all
-        by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names one of several.
-        Raises InvalidInput where it is needed.
+        Channels are pooled as the method asks. Each sample is scaled to [-1, 1] by its largest
+        magnitude, or all by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names
+        one of several. Raises InvalidInput where it is needed.
         """
         from .viz.heatmap import pool_channels, scale
 

@@ -59,7 +59,7 @@ def tensors(result):
 @pytest.fixture
 def away(monkeypatch):
     """Tensors of the processor count as being on a device."""
-    for module in (doubts, linear, sys.modules["relprop.explain"]):
+    for module in (doubts, linear, sys.modules["relprop.explainer"]):
         monkeypatch.setattr(module, "is_away", lambda tensor: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(graphs, "capture", again)

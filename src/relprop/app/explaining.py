@@ -71,7 +71,7 @@ class ImageExplainer:
         yield str(file)
         yield f"  predicted: {predictions(explanation.output[0], self.names)}"
         explained = classes or [int(explanation.output[0].argmax())]
-        totals = explanation.ledger.totals()
+        totals = explanation.totals()
         for k, index in enumerate(explained):
             place = (0, k) if explanation.grouped else (0,)
             yield f"  {class_name(index, self.names)}: {conservation_line(totals, *place)}"

@@ -137,7 +137,7 @@ def _apart(explanation: Explanation) -> Explanation:
         output=output,
         target=target,
         layers=layers,
-        ledger=explanation.ledger.copied(),
+        ledger=None if explanation.ledger is None else explanation.ledger.copied(),
     )
 
 

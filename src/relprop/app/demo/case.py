@@ -38,7 +38,7 @@ def explained(explainer: relprop.Explainer, inputs: torch.Tensor, target: Any = 
 
 def figures(case: Case, *index: int) -> list[str]:
     """Cells of a table: output, input relevance, bias, stabiliser, lost, gap, seconds."""
-    totals = case.explanation.ledger.totals()
+    totals = case.explanation.totals()
     columns = ("received", "passed", "bias", "stabiliser", "lost")
     cells = [f"{rounded(totals[name][index]):.4f}" for name in columns]
     gap = float(case.explanation.conservation_gap[index])

@@ -50,7 +50,7 @@ def explain_digits(out: Path) -> Html:
         )
         for heatmaps in (each, viz.scale(maps, joint=True))
     ]
-    totals = explanation.ledger.totals()
+    totals = explanation.totals()
     for i, digit in enumerate(labels.tolist()):
         print(f"digit {digit}: predicted {names[predicted[i]]}")
         print(f"  {conservation_line(totals, i, predicted[i])}")

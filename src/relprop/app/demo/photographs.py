@@ -90,7 +90,7 @@ def _lines(seen: Photograph, names: list[str]) -> Iterator[str]:
     output = seen.cases[PRESETS[0]].explanation.output[0]
     yield f"{seen.name}: predicted {predictions(output, names)}"
     for preset, case in seen.cases.items():
-        line = conservation_line(case.explanation.ledger.totals(), 0)
+        line = conservation_line(case.explanation.totals(), 0)
         yield f"  {preset:17} {line}; {case.seconds:.2f} s"
 
 
@@ -162,7 +162,7 @@ def _photograph(seen: Photograph, names: list[str]) -> Iterator[Html]:
 
 
 def _caption(preset: str, case: Case) -> str:
-    totals = case.explanation.ledger.totals()
+    totals = case.explanation.totals()
     arrived, output = float(totals["passed"][0]), float(totals["received"][0])
     text = f"{preset}: {arrived:.2f} of {output:.2f} arrived"
     if abs(arrived) < LITTLE * abs(output):
