@@ -10,7 +10,18 @@ from pathlib import Path
 
 import torch
 
-from . import calls, candidates, correctness, figure, memory, networks, report, rivals, times
+from . import (
+    calls,
+    candidates,
+    correctness,
+    figure,
+    ledger,
+    memory,
+    networks,
+    report,
+    rivals,
+    times,
+)
 from .candidates import GRADIENT, RECORD
 from .goals import GOALS, NETWORKS
 from .store import Row, Store, provenance
@@ -140,6 +151,12 @@ def _memory(options: argparse.Namespace, store: Store) -> None:
             _add(store, "memory", [row])
 
 
+def _ledger(options: argparse.Namespace, store: Store) -> None:
+    for setting in _usual(options, NETWORKS, ("epsilon",)):
+        where = {"batch": setting.batch, "side": setting.side, "rounds": options.rounds}
+        _add(store, "ledger", ledger.rows(setting.network, rules=list(setting.rules), **where))
+
+
 def _first(options: argparse.Namespace, store: Store) -> None:
     for setting in _usual(options, ("resnet50",), tuple(GOALS)):
         where = {"batch": setting.batch, "side": setting.side}
@@ -177,6 +194,7 @@ def _add(store: Store, section: str, rows: list[Row]) -> None:
 SECTIONS: dict[str, Callable[[argparse.Namespace, Store], None]] = {
     "times": _times,
     "arithmetic": _arithmetic,
+    "ledger": _ledger,
     "memory": _memory,
     "first": _first,
     "overhead": _overhead,

@@ -26,11 +26,13 @@ instead of a number: that tool does not explain that network; "refused" is our o
 ![Ratios and floors]({PICTURE})
 """
 
+WAYS = ("with", "without")
+
 
 def render(store: Store) -> str:
     """The whole report; sections without rows are left out."""
     parts = [INTRODUCTION, *_runs(store), *_goals(store), *_times(store), *_series(store)]
-    parts += [*_memory(store), *_first(store), *_overhead(store), *_imports(store)]
+    parts += [*_ledger(store), *_memory(store), *_first(store), *_overhead(store), *_imports(store)]
     parts += [*_classes(store), *_right(store), *_gpu(store)]
     return "\n".join(parts)
 
@@ -213,6 +215,24 @@ def _first(store: Store) -> list[str]:
     )
     columns = ["network", "preset", "first call, ms", "later, ms", "over a later one"]
     title = f"## The first call {_from(rows)}\n"
+    return [title, text, table(columns, lines, words=2)] if rows else []
+
+
+def _ledger(store: Store) -> list[str]:
+    rows = store.of("ledger")
+    lines = [
+        [
+            *(row["network"], row["rule"]),
+            *(f"{row[w]:.2f} ({row[f'{w}_low']:.2f} to {row[f'{w}_high']:.2f})" for w in WAYS),
+        ]
+        for row in rows
+    ]
+    text = (
+        "The sums that the ledger books for every operation, switched off for the measurement "
+        "only: relprop always makes them. Over one gradient.\n"
+    )
+    title = f"## What the ledger costs {_from(rows)}\n"
+    columns = ["network", "preset", "with its sums", "without"]
     return [title, text, table(columns, lines, words=2)] if rows else []
 
 

@@ -243,11 +243,22 @@ class Follower(Recorder):
         if pure is None or pure in DECOMPOSED or shared:
             raise self.departed()
         operation = self._match(pure, args, kwargs)
-        if value.index in self.route.keeps:
-            self.values[value.index] = target.detach() if views else target.detach().clone()
-        func(*args, **kwargs)
+        if value.index not in self.route.keeps:
+            func(*args, **kwargs)
+        else:
+            self.values[value.index] = target.detach()
+            if views:
+                func(*args, **kwargs)
+            else:  # the tensor moves on to new memory, and what it held stays where it is
+                target.set_(self._of_its_kind(target, pure(*args, **kwargs)))
         self.adopt(target, operation.output)
         return target
+
+    def _of_its_kind(self, target: Tensor, result: Tensor) -> Tensor:
+        """What can be written in place."""
+        if result.shape != target.shape or result.dtype != target.dtype:
+            raise self.departed()
+        return result
 
     def _fill(self, func: Any, target: Tensor, args: Any) -> Tensor:
         raise self.departed()

@@ -279,15 +279,19 @@ def _apart(messages: Sequence[Tensor | None]) -> list[Tensor | None]:
     seen: set[int] = set()
     for message in messages:
         if message is not None:
-            repeats = any(
-                stride == 0 and size > 1
-                for stride, size in zip(message.stride(), message.shape, strict=True)
-            )
-            if repeats or message.data_ptr() in seen:
+            if _repeats(message) or message.data_ptr() in seen:
                 message = _copy(message)
             seen.add(message.data_ptr())
         found.append(message)
     return found
+
+
+def _repeats(tensor: Tensor) -> bool:
+    """Whether several elements stand at the same place in memory."""
+    strides = tensor.stride()
+    if 0 not in strides:
+        return False
+    return any(stride == 0 and n > 1 for stride, n in zip(strides, tensor.shape, strict=True))
 
 
 def _copy(relevance: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class Share:
 Sharer = Callable[[list[Tensor | None]], Share]  # may empty the list when it has read it
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Context:
     """The data that a step reads: values in the dtype of relevance, sums per sample.
 
