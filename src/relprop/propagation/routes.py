@@ -83,6 +83,9 @@ class Routes:
         if key is not None and not recording.notes:
             last = channels_last and _convolves(model, inputs) and not _reads_memory(recording)
             self._known[key] = replace(remembered(route), channels_last=last, departures=departures)
+            for weight in route.kernels.values():
+                weight.last = last
+                weight.live(torch.float32, channels_last=last)  # now, so that later calls need not
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
         return recording, route

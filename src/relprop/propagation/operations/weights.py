@@ -5,7 +5,6 @@ them.
 from __future__ import annotations
 
 import threading
-from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,13 +20,14 @@ class Weight:
     """A constant tensor of the model with `scale` folded into it, and the parts made of it.
 
     `outputs` is the axis of the outputs, along which parts are stacked. `keep` holds parts until
-    `refresh` finds that the tensor has changed, in place or through `.data`.
+    `refresh` finds that the tensor has changed, in place or through `.data`; kernels with
+    channels last, if `last` says that convolutions will want them so.
     """
 
     def __init__(self, tensor: Tensor, outputs: int, scale: Tensor | None = None) -> None:
         self.tensor, self.outputs, self.scale = tensor, outputs, scale
-        self.keep = False
-        self._made: dict[tuple[Part | None, torch.dtype, bool], Tensor] = {}
+        self.keep = self.last = False
+        self._made: dict[tuple[Part | None, torch.dtype], Tensor] = {}
         self._lopsided: bool | None = None
         self._stamp: tuple[int, Tensor, Tensor] | None = None
         self._factors: Tensor | None = None
@@ -43,51 +43,48 @@ class Weight:
         return Weight(self.tensor, self.outputs, scale)
 
     def part(self, part: Part, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
-        """A part of the weight, or several stacked along the outputs; a kept one in the memory
-        format that convolutions want.
-        """
+        """A part of the weight, or several stacked along the outputs, in one of two orders."""
         if part == WEIGHT and self.scale is None:
             return self.live(dtype, channels_last=channels_last)
         if not self.keep:
             return self._make(part, dtype)
-        kind = dtype, channels_last
         with self._lock:
-            made = self._made.get((part, *kind))
+            made = self._made.get((part, dtype))
             if made is None:
-                made = self._kept(part, self._make(part, dtype), *kind)
+                made = self._kept(part, self._make(part, dtype))
                 if isinstance(part, Stack):
-                    self._point_into(made, part, *kind)
+                    self._point_into(made, part)
+        if made.ndim != 4 or channels_last == self.last:
             return made
+        return made.contiguous(memory_format=_order(channels_last))
 
     def live(self, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
         """The tensor itself, not scaled; a copy is kept where it lies in memory otherwise."""
         tensor = self.tensor.detach().to(dtype)
-        if not (channels_last and self.keep):
+        if not (channels_last and self.keep and self.last):
             return tensor
         if tensor.is_contiguous(memory_format=torch.channels_last):
             return tensor
         with self._lock:
-            made = self._made.get((None, dtype, True))
-            return self._kept(None, tensor, dtype, True) if made is None else made
+            made = self._made.get((None, dtype))
+            return self._kept(None, tensor) if made is None else made
 
-    def _kept(
-        self, part: Part | None, made: Tensor, dtype: torch.dtype, channels_last: bool
-    ) -> Tensor:
+    def _kept(self, part: Part | None, made: Tensor) -> Tensor:
         """Keep what was made of the tensor, and what tells when it changes."""
         if self._stamp is None:
             self._stamp = self._read()
-        if channels_last:
-            made = made.contiguous(memory_format=torch.channels_last)
-        self._made[part, dtype, channels_last] = made
+        if made.ndim == 4:
+            made = made.contiguous(memory_format=_order(self.last))
+        self._made[part, made.dtype] = made
         return made
 
-    def _point_into(self, stack: Tensor, parts: Stack, *kind: Any) -> None:
+    def _point_into(self, stack: Tensor, parts: Stack) -> None:
         """Parts that stand in a stack too are kept there alone."""
         size = stack.shape[self.outputs] // len(parts.parts)
         for position, part in enumerate(parts.parts):
-            if (part, *kind) in self._made:
+            if (part, stack.dtype) in self._made:
                 piece = stack.narrow(self.outputs, position * size, size)
-                self._made[(part, *kind)] = piece
+                self._made[part, stack.dtype] = piece
 
     @property
     def nbytes(self) -> int:
@@ -200,3 +197,7 @@ def _same(first: Tensor | None, second: Tensor | None) -> bool:
     if first is None or second is None:
         return first is second
     return torch.equal(first, second)
+
+
+def _order(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
