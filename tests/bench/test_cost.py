@@ -62,14 +62,14 @@ NETWORKS = {"plain": plain, "residual": Residual}
 COSTS = {
     ("plain", "epsilon"): (1.0, 1.4),
     ("plain", "alpha1beta0"): (1.56, 1.15),
-    ("plain", "alpha2beta1"): (2.14, 2.3),
+    ("plain", "alpha2beta1"): (2.14, 1.75),
     ("plain", "epsilon-gamma-flat"): (1.42, 1.2),
-    ("plain", "thesis"): (1.86, 2.2),
-    ("residual", "epsilon"): (1.0, 1.15),
-    ("residual", "alpha1beta0"): (1.79, 1.2),
-    ("residual", "alpha2beta1"): (2.84, 1.95),
+    ("plain", "thesis"): (1.86, 1.65),
+    ("residual", "epsilon"): (1.0, 1.05),
+    ("residual", "alpha1beta0"): (1.79, 1.1),
+    ("residual", "alpha2beta1"): (2.84, 1.55),
     ("residual", "epsilon-gamma-flat"): (1.31, 1.55),
-    ("residual", "thesis"): (1.71, 1.35),
+    ("residual", "thesis"): (1.71, 1.3),
 }
 
 
