@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils import _pytree as pytree
 
 from ..errors import InvalidInput
@@ -21,6 +22,8 @@ def check_mode(model: Any) -> None:
     if not callable(model):
         raise InvalidInput(f"the model must be callable, got {type(model).__name__}")
     if not isinstance(model, nn.Module):
+        return
+    if not any(module.training or isinstance(module, LazyModuleMixin) for module in parts(model)):
         return
     for name, module in model.named_modules():
         for own, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -39,6 +42,17 @@ def check_mode(model: Any) -> None:
             f"the model is in training mode: {what} in {name or 'the model'!r} "
             f"({type(module).__name__}); call model.eval() first"
         )
+
+
+def parts(model: nn.Module) -> list[nn.Module]:
+    """The model and all modules in it, each once; quicker than `modules()`."""
+    found, waiting = {model: None}, [model]
+    while waiting:
+        for part in waiting.pop()._modules.values():
+            if part is not None and part not in found:
+                found[part] = None
+                waiting.append(part)
+    return list(found)
 
 
 def check_inputs(inputs: Any) -> None:

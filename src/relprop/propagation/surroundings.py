@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from .checks import parts
 from .recorder import Recorder
 from .recording import is_continuous
 
@@ -70,7 +71,7 @@ def naming(
 def unchanged(model: Any, recorder: Recorder) -> Iterator[None]:
     """Buffers, attributes and random state are afterwards what they were before."""
     scripted = isinstance(model, torch.jit.ScriptModule)
-    modules = list(model.modules()) if isinstance(model, nn.Module) and not scripted else []
+    modules = parts(model) if isinstance(model, nn.Module) and not scripted else []
     attributes = [dict(module.__dict__) for module in modules]
     buffers = [dict(module._buffers) for module in modules]
     random_state = torch.get_rng_state()
