@@ -5,6 +5,9 @@ S. Lapuschkin, Opening the Machine Learning Black Box with Layer-wise Relevance 
 thesis, TU Berlin, 2019), "the thesis" in this package; equation numbers are its.
 """
 
+from importlib import import_module
+from typing import Any
+
 from . import errors, propagation
 from .explain import explain, record
 from .explainer import Explainer
@@ -55,3 +58,18 @@ __all__ = [
     "record",
     "where",
 ]
+
+_ROOMS = ("data", "evaluation", "methods", "models", "viz")
+
+
+def __getattr__(name: str) -> Any:
+    """The other rooms, and what needs them, loaded when they are first asked for."""
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    if name == "evaluate":
+        return import_module(".comparing", __name__).evaluate
+    raise AttributeError(f"module 'relprop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, "evaluate"})

@@ -45,6 +45,7 @@ def program() -> Typer:
         raise RelpropError("the commands need typer: pip install 'relprop[cli]'") from error
     from relprop.app.cli.coverage import coverage
     from relprop.app.cli.demo import demo
+    from relprop.app.cli.evaluate import evaluate
     from relprop.app.cli.explain import explain
     from relprop.app.cli.rules import rules
 
@@ -64,7 +65,7 @@ def program() -> Typer:
     def relprop_options(debug: bool = debug, version: bool = version) -> None:
         """Explain the predictions of models with Layer-wise Relevance Propagation."""
 
-    for command in (demo, explain, coverage, rules):
+    for command in (demo, explain, evaluate, coverage, rules):
         app.command()(command)
     return app
 

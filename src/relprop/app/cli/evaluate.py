@@ -1,0 +1,90 @@
+"""`relprop evaluate`: methods compared by region perturbation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relprop.app.cli.options import (
+    Model,
+    RandomWeights,
+    Size,
+    Weights,
+    preprocessing_options,
+)
+from relprop.app.evaluating import DATA_SETS, read_data, write_all
+from relprop.app.images import preprocessing_from
+from relprop.app.model_source import load_model
+from relprop.comparing import FILLS
+from relprop.comparing import evaluate as compare
+from relprop.errors import InvalidInput
+
+_METHODS = "lrp,sensitivity,gradient-x-input,deconvolution,guided-backprop"
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help=f"{' or '.join(DATA_SETS)} (their test images), or images and folders of them; "
+            "may be repeated.",
+            show_default=False,
+        ),
+    ],
+    weights: Weights = None,
+    random_weights: RandomWeights = False,
+    methods: Annotated[
+        str, typer.Option(help="Names with commas between: lrp:thesis,sensitivity,random,...")
+    ] = _METHODS,
+    limit: Annotated[int | None, typer.Option(help="The first so many images.")] = None,
+    region: Annotated[int, typer.Option(help="Pixels along a side of a region.")] = 9,
+    steps: Annotated[
+        int | None, typer.Option(help="Regions that are replaced; by default 100, or all.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="How often, with fresh noise.")] = 10,
+    fills: Annotated[str, typer.Option(help="What regions are replaced by.")] = ",".join(FILLS),
+    output: Annotated[str, typer.Option(help="logit or probability.")] = "logit",
+    batch_size: Annotated[int, typer.Option(help="Images that the model sees at once.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of all noise.")] = 0,
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("relprop-evaluation"),
+    preprocessing: Annotated[
+        Path | None,
+        typer.Option(help="A YAML file with size, mean, std, channel_order, scale, crop, ..."),
+    ] = None,
+    size: Size = None,
+    mean: Annotated[str | None, typer.Option(help="Subtracted, a number a channel.")] = None,
+    std: Annotated[str | None, typer.Option(help="Divided by, a number a channel.")] = None,
+    channel_order: Annotated[str | None, typer.Option(help="RGB, BGR, or L for grey.")] = None,
+    scale: Annotated[int | None, typer.Option(help="White before the mean: 1 or 255.")] = None,
+) -> None:
+    """Compare methods on images: a table (CSV, Parquet), curves (PNG, SVG) and a report.
+
+    What is finished is kept in the folder: after an interruption, the same command goes on.
+    """
+    if out.exists() and not out.is_dir():
+        raise InvalidInput(f"--out: {out} is a file; name a folder to write to")
+    network = load_model(model, weights=weights, random_weights=random_weights)
+    given = preprocessing_options(size, mean, std, channel_order, scale)
+    asked = preprocessing is not None or any(option is not None for option in given.values())
+    prepare = preprocessing_from(network, file=preprocessing, options=given) if asked else None
+    images = read_data(data, network, limit=limit, preprocessing=prepare)
+    comparison = compare(
+        network,
+        images,
+        [name.strip() for name in methods.split(",") if name.strip()],
+        region=region,
+        steps=steps,
+        repeats=repeats,
+        fills=[fill.strip() for fill in fills.split(",") if fill.strip()],
+        output=output,
+        batch_size=batch_size,
+        seed=seed,
+        resume=out / "pieces",
+        progress=True,
+    )
+    print(comparison)
+    for line in write_all(comparison, images, out, title=f"{model}: methods compared"):
+        print(line)

@@ -1,0 +1,250 @@
+"""Methods compared on one model and its images: perturbation curves, cost, concentration."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import InvalidInput, StoreMismatch, UnknownName
+from .evaluation import region_perturbation
+from .evaluation.comparison import Comparison, Key
+from .evaluation.curve import Curve
+from .evaluation.regions import Grid
+from .explain import explain
+from .explainer import Explainer, network_of
+from .methods import METHODS
+from .propagation.checks import select_output
+from .propagation.lrp import Options
+from .propagation.presets import Preset, presets
+from .propagation.record import call_model, record
+from .propagation.route import find_ending
+from .propagation.routes import Routes
+from .propagation.rules import Rule
+from .result import Explanation
+
+FILLS = ("uniform", "blur", "noisy-linear")
+Heatmaps = Callable[[Tensor, Tensor], Tensor]
+
+
+def evaluate(
+    model: Callable[..., Any],
+    images: Tensor,
+    methods: Mapping[str, Any] | Sequence[str],
+    *,
+    target: Any = None,
+    region: int = 9,
+    steps: int | None = None,
+    repeats: int = 10,
+    fills: Sequence[str] = FILLS,
+    output: str = "logit",
+    batch_size: int = 256,
+    seed: int = 0,
+    resume: str | Path | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Compare methods by region perturbation: how fast the output falls as what they call most
+    relevant is replaced, and how slowly for the least relevant (thesis 3.4).
+
+    Args:
+        model: as for `explain`; images `[N, C, H, W]`, as the model takes them.
+        methods: label -> a method's name ("sensitivity"), a preset's ("thesis", "lrp:thesis"), a
+            rule or Preset, or a callable (images, classes) -> heatmaps `[N, H, W]`; or names only.
+        target: a class per sample; by default the predicted one.
+        region, repeats, output, seed: as `evaluation.region_perturbation` takes them.
+        steps: how many regions are replaced; by default 100, or all where there are fewer.
+        fills: what replaces a region; rankings depend on it, so several are compared.
+        resume: a folder in which finished pieces are kept: run again, only the rest is done.
+
+    Raises InvalidInput, UnknownName, StoreMismatch for a folder of another run, and what the
+    methods raise.
+    """
+    specified = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods}
+    if not specified:
+        raise InvalidInput("no methods to compare: name at least one, such as 'lrp:thesis'")
+    ways = {label: heatmaps_by(model, method) for label, method in specified.items()}
+    scores = scores_of(model, images[:1])
+    classes = _classes(scores, images, target, batch_size)
+    folder = None if resume is None else Path(resume)
+    data = _digest(images, classes)
+    heatmaps, seconds = {}, {}
+    for number, (label, way) in enumerate(ways.items(), start=1):
+        heatmaps[label], seconds[label] = _kept(
+            _named(folder, number, f"{label}.npz"),
+            f"{label}={specified[label]!r} {data}",
+            partial(_heatmaps, way, images, classes, batch_size),
+        )
+    settings = {
+        "region": region,
+        "steps": _steps(images, region) if steps is None else steps,
+        "repeats": repeats,
+        "target": classes,
+        "output": output,
+        "batch_size": batch_size,
+        "seed": seed,
+        "progress": progress,
+    }
+    curves = _curves(scores, images, heatmaps, fills, settings, folder)
+    return Comparison(curves, heatmaps, seconds)
+
+
+def _curves(
+    scores: Callable[[Tensor], Tensor],
+    images: Tensor,
+    heatmaps: Mapping[str, Tensor],
+    fills: Sequence[str],
+    settings: Mapping[str, Any],
+    folder: Path | None,
+) -> dict[Key, Curve]:
+    """Most and least relevant first for every method, and the random order, under every fill."""
+    found: dict[Key, Curve] = {}
+    for fill in fills:
+        for number, label in enumerate(["random", *heatmaps]):
+            for order in ("random",) if number == 0 else ("morf", "lerf"):
+                found[fill, order, label] = region_perturbation(
+                    *(scores, images, heatmaps[label] if number else None),
+                    **settings,
+                    order=order,
+                    fill=fill,
+                    resume=_named(folder, number, label, order, fill),
+                )
+    return found
+
+
+def _steps(images: Tensor, region: int) -> int:
+    """100, or as many regions as there are."""
+    height, width = images.shape[2:]
+    return min(100, Grid(height, width, side=region).count)
+
+
+def heatmaps_by(model: Callable[..., Any], method: Any) -> Heatmaps:
+    """Heatmaps `[N, H, W]` of images for classes, not scaled, by a method in any notation."""
+    if isinstance(method, str):
+        kind, _, preset = method.partition(":")
+        if kind in METHODS and not preset:
+            return lambda images, classes: pooled(explain(model, images, classes, method=method))
+        if method != "lrp" and kind != "lrp" and method not in presets():
+            raise UnknownName("method", method, ("lrp", *METHODS, *presets()))
+        rules = preset if kind == "lrp" else method
+        if rules and rules not in presets():
+            raise UnknownName("preset", rules, presets())
+        return _by_relevance(model, rules or None)
+    if isinstance(method, (Rule, Preset)):
+        return _by_relevance(model, method)
+    if callable(method):
+        return lambda images, classes: _as_heatmaps(method(images, classes), images)
+    raise InvalidInput(
+        f"{method!r} is no method: give a name, a rule, a Preset, or a callable (images, classes) "
+        "-> heatmaps"
+    )
+
+
+def pooled(explanation: Explanation) -> Tensor:
+    """`[N, H, W]`: relevance with channels pooled as the method asks."""
+    from .viz.heatmap import pool_channels
+
+    return pool_channels(explanation.relevance.detach(), explanation.pooling, classes=False)
+
+
+def scores_of(model: Callable[..., Any], image: Tensor) -> Callable[[Tensor], Tensor]:
+    """What the model says about a batch, `[N, K]`, before a final softmax or sigmoid.
+
+    `image` `[1, C, H, W]` is run once to see whether there is one.
+    """
+    network = network_of(model)
+
+    def plain(batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            return select_output(call_model(network, batch))
+
+    if find_ending(record(network, image, layers=())).operation is None:
+        return plain
+    routes = Routes()
+
+    def without_ending(batch: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            recording, route = routes.run(network, batch, Options())
+            return route.ending.output(recording)
+
+    return without_ending
+
+
+def _by_relevance(model: Callable[..., Any], rules: Any) -> Heatmaps:
+    explainer = Explainer(model, rules)
+    return lambda images, classes: pooled(explainer(images, classes))
+
+
+def _as_heatmaps(given: Any, images: Tensor) -> Tensor:
+    heatmaps = pooled(given) if isinstance(given, Explanation) else torch.as_tensor(given)
+    wanted = (images.shape[0], *images.shape[2:])
+    if heatmaps.shape != wanted:
+        raise InvalidInput(
+            f"a method returned heatmaps of shape {tuple(heatmaps.shape)} for images of shape "
+            f"{tuple(images.shape)}; expected {tuple(wanted)}"
+        )
+    return heatmaps
+
+
+def _classes(
+    scores: Callable[[Tensor], Tensor], images: Tensor, target: Any, batch_size: int
+) -> Tensor:
+    if target is not None:
+        return torch.as_tensor(target).expand(len(images))
+    return torch.cat([scores(batch).argmax(1) for batch in images.split(batch_size)])
+
+
+def _heatmaps(
+    way: Heatmaps, images: Tensor, classes: Tensor, batch_size: int
+) -> tuple[Tensor, float]:
+    """Heatmaps of all images `[N, H, W]`, and seconds an image."""
+    start = time.perf_counter()
+    pairs = zip(images.split(batch_size), classes.split(batch_size), strict=True)
+    parts = [way(*pair) for pair in pairs]
+    return torch.cat(parts), (time.perf_counter() - start) / len(images)
+
+
+def _kept(
+    path: Path | None, identity: str, make: Callable[[], tuple[Tensor, float]]
+) -> tuple[Tensor, float]:
+    """Heatmaps and seconds from an earlier run, or made now and kept for a later one.
+
+    Raises StoreMismatch where the file belongs to other images, classes or methods.
+    """
+    if path is None:
+        return make()
+    if path.exists():
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["identity"]) != identity:
+                raise StoreMismatch(
+                    f"{path} holds heatmaps of other images, classes or another method; give "
+                    "another folder, or delete this one"
+                )
+            return torch.from_numpy(stored["heatmaps"]), float(stored["seconds"])
+    heatmaps, seconds = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    with scratch.open("wb") as file:
+        np.savez(file, heatmaps=heatmaps.cpu().numpy(), seconds=seconds, identity=identity)
+    scratch.replace(path)
+    return heatmaps, seconds
+
+
+def _digest(*tensors: Tensor) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _named(folder: Path | None, number: int, *words: str) -> Path | None:
+    """A file or folder for one method, whatever its label is made of."""
+    name = "-".join(re.sub(r"[^\w.]+", "-", word) for word in words)
+    return None if folder is None else folder / f"{number:02d}-{name}"

@@ -1,0 +1,88 @@
+"""`relprop.evaluate`: methods compared on one model."""
+
+import pytest
+import torch
+from torch import nn
+
+import relprop
+from relprop.comparing import heatmaps_by, scores_of
+from relprop.errors import InvalidInput, StoreMismatch, UnknownName
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """The score is ten times what stands in the middle of the image; a softmax ends it."""
+    middle = nn.Conv2d(1, 2, 9, bias=False)
+    with torch.no_grad():
+        middle.weight.zero_()
+        middle.weight[0, 0, 3:6, 3:6] = 10
+        middle.weight[1, 0, 0:3, 0:3] = 1
+    return nn.Sequential(middle, nn.Flatten(), nn.Softmax(1)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(5, 1, 9, 9, generator=torch.Generator().manual_seed(0)) + 0.5
+
+
+SETTINGS = {"region": 3, "repeats": 2, "fills": ["uniform", "mean", "blur"]}
+
+
+def test_a_method_that_knows_beats_one_that_does_not(model, images) -> None:
+    ways = {"lrp": "epsilon", "wrong": lambda images, classes: -images[:, 0]}
+    found = relprop.evaluate(model, images, ways, **SETTINGS)
+    best, worst = found.ranked("uniform")
+    assert best["method"] == "lrp"
+    assert best["over_random_low"] > worst["over_random_high"]
+    assert len(found.rows) == 2 * 3
+    assert set(found.agreement()) == set(SETTINGS["fills"])
+    assert "lrp" in str(found)
+    assert list(found.to_frame()["fill"].unique()) == SETTINGS["fills"]
+
+
+def test_scores_come_before_the_softmax(model, images) -> None:
+    assert torch.allclose(scores_of(model, images[:1])(images), model[:2](images), rtol=1e-5)
+    bare = model[:2]
+    assert torch.equal(scores_of(bare, images[:1])(images), bare(images))
+
+
+@pytest.mark.parametrize("name", ["epsilon", "lrp", "lrp:epsilon", "sensitivity"])
+def test_notations(model, images, name) -> None:
+    assert heatmaps_by(model, name)(images, torch.zeros(5, dtype=torch.long)).shape == (5, 9, 9)
+
+
+def test_rules_presets_and_callables(model, images) -> None:
+    classes = torch.zeros(5, dtype=torch.long)
+    wanted = heatmaps_by(model, "epsilon")(images, classes)
+    rule = heatmaps_by(model, relprop.Epsilon())(images, classes)
+    assert torch.allclose(rule, wanted)
+    assert torch.equal(heatmaps_by(model, lambda x, c: wanted)(images, classes), wanted)
+
+
+def test_what_is_refused(model, images) -> None:
+    with pytest.raises(UnknownName, match="nonsense"):
+        relprop.evaluate(model, images, ["nonsense"])
+    with pytest.raises(UnknownName, match="nonsense"):
+        relprop.evaluate(model, images, ["lrp:nonsense"])
+    with pytest.raises(InvalidInput, match="no methods"):
+        relprop.evaluate(model, images, [])
+    with pytest.raises(InvalidInput, match="3 is no method"):
+        relprop.evaluate(model, images, {"a": 3})
+    with pytest.raises(InvalidInput, match="heatmaps of shape"):
+        relprop.evaluate(model, images, {"a": lambda x, c: x}, **SETTINGS)
+
+
+def test_a_run_goes_on(model, images, tmp_path) -> None:
+    calls = []
+
+    def method(images, classes):
+        calls.append(len(images))
+        return images[:, 0]
+
+    once = relprop.evaluate(model, images, {"mine": method}, **SETTINGS)
+    relprop.evaluate(model, images, {"mine": method}, **SETTINGS, resume=tmp_path)
+    again = relprop.evaluate(model, images, {"mine": method}, **SETTINGS, resume=tmp_path)
+    assert again.rows == once.rows
+    assert calls == [5, 5]
+    with pytest.raises(StoreMismatch, match="other"):
+        relprop.evaluate(model, images + 1, {"mine": method}, **SETTINGS, resume=tmp_path)
