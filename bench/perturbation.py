@@ -1,22 +1,19 @@
 """What region perturbation costs beyond its forward passes, and what it costs in Quantus.
 
     python -m bench.perturbation [--network vgg|small|NAME] [--images 64] [--region 4] [--steps 32]
-                                 [--repeats 2] [--batch 256] [--rounds 5] [--quantus DIR]
+                                 [--repeats 2] [--batch 256] [--rounds 5] [--with-quantus]
 
 First: the model's bare forward passes over ready batches, and region perturbation with as many, by
-turns; the share is bare time over ours, 1 where everything but the passes costs nothing. Then, with
-`--quantus` (a folder with quantus 0.6.0, `pip install --no-deps --target DIR`), the same work in
-both: same order, same replacement, one repeat. `vgg` and `small` are CIFAR-sized with random
-weights; another name is one of relprop.models.
+turns; the share is bare time over ours, 1 where everything but the passes costs nothing. Then the
+same work in Quantus and here: same order, same replacement, one repeat. `vgg` and `small` are
+CIFAR-sized with random weights; another name is one of relprop.models.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,10 +99,9 @@ def against_forward_passes(
 
 def against_quantus(network: nn.Module, images: Tensor, options: argparse.Namespace) -> Rounds:
     """Seconds of both for the same curves."""
-    sys.path.append(str(options.quantus))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import quantus  # type: ignore[import-not-found, unused-ignore]
+        import quantus
     region, steps = options.region, options.steps
     rows, columns = images.shape[2] // region, images.shape[3] // region
     ranks = torch.stack([torch.randperm(rows * columns) for _ in images]) + 1.0
@@ -115,7 +111,7 @@ def against_quantus(network: nn.Module, images: Tensor, options: argparse.Namesp
     metric = quantus.RegionPerturbation(
         patch_size=region,
         regions_evaluation=steps,
-        perturb_baseline=0.25,
+        perturb_baseline=0.25,  # type: ignore[arg-type]  # which it takes all the same
         normalise=False,
         disable_warnings=True,
     )
@@ -164,7 +160,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quantus", type=Path)
+    parser.add_argument("--with-quantus", action="store_true")
     options = parser.parse_args()
     network, shape = load(options.network)
     network = network.to(options.device)
@@ -175,7 +171,7 @@ def main() -> None:
         _say_failures(found)
         share, ours = found.over("bare", "ours"), found.milliseconds("ours")
         print(f"{fill:13} bare forward passes over ours: {shown(share)}; ours {ours:.0f} ms")
-    if options.quantus is not None:
+    if options.with_quantus:
         found = against_quantus(network, images, options)
         _say_failures(found)
         print(f"Quantus over ours: {shown(found.over('quantus', 'ours'))}")
