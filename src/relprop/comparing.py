@@ -18,6 +18,7 @@ from .errors import InvalidInput, StoreMismatch, UnknownName
 from .evaluation import region_perturbation
 from .evaluation.comparison import Comparison, Key
 from .evaluation.curve import Curve
+from .evaluation.progress import bar
 from .evaluation.regions import Grid
 from .explain import explain
 from .explainer import Explainer, network_of
@@ -82,7 +83,7 @@ def evaluate(
             f"{label}={specified[label]!r} {data}",
             partial(_heatmaps, way, images, classes, batch_size),
         )
-    settings = {
+    settings: dict[str, Any] = {
         "region": region,
         "steps": _steps(images, region) if steps is None else steps,
         "repeats": repeats,
@@ -90,33 +91,24 @@ def evaluate(
         "output": output,
         "batch_size": batch_size,
         "seed": seed,
-        "progress": progress,
     }
-    curves = _curves(scores, images, heatmaps, fills, settings, folder)
+    tasks = [
+        *((fill, "random", "random") for fill in fills),
+        *((fill, order, label) for fill in fills for label in ways for order in ("morf", "lerf")),
+    ]
+    curves: dict[Key, Curve] = {}
+    with bar(len(tasks), shown=progress, unit="curve") as done:
+        for fill, order, label in tasks:
+            number = 0 if order == "random" else [*ways].index(label) + 1
+            curves[fill, order, label] = region_perturbation(
+                *(scores, images, heatmaps[label] if number else None),
+                **settings,
+                order=order,
+                fill=fill,
+                resume=_named(folder, number, label, order, fill),
+            )
+            done(1)
     return Comparison(curves, heatmaps, seconds)
-
-
-def _curves(
-    scores: Callable[[Tensor], Tensor],
-    images: Tensor,
-    heatmaps: Mapping[str, Tensor],
-    fills: Sequence[str],
-    settings: Mapping[str, Any],
-    folder: Path | None,
-) -> dict[Key, Curve]:
-    """Most and least relevant first for every method, and the random order, under every fill."""
-    found: dict[Key, Curve] = {}
-    for fill in fills:
-        for number, label in enumerate(["random", *heatmaps]):
-            for order in ("random",) if number == 0 else ("morf", "lerf"):
-                found[fill, order, label] = region_perturbation(
-                    *(scores, images, heatmaps[label] if number else None),
-                    **settings,
-                    order=order,
-                    fill=fill,
-                    resume=_named(folder, number, label, order, fill),
-                )
-    return found
 
 
 def _steps(images: Tensor, region: int) -> int:
@@ -205,6 +197,7 @@ def _heatmaps(
     way: Heatmaps, images: Tensor, classes: Tensor, batch_size: int
 ) -> tuple[Tensor, float]:
     """Heatmaps of all images `[N, H, W]`, and seconds an image."""
+    way(images[:1], classes[:1])  # what is loaded and planned once is not counted
     start = time.perf_counter()
     pairs = zip(images.split(batch_size), classes.split(batch_size), strict=True)
     parts = [way(*pair) for pair in pairs]

@@ -115,7 +115,7 @@ def _pixels(drawn: Any) -> Any:
 
 def _table(comparison: Comparison, fill: str) -> str:
     def shown(row: dict[str, Any], name: str) -> str:
-        return f"{row[name]:.4f} ({row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f})"
+        return f"{row[name]:.3g} ({row[f'{name}_low']:.3g} to {row[f'{name}_high']:.3g})"
 
     rows = [
         [

@@ -106,4 +106,4 @@ class Comparison:
 
 
 def _shown(row: Mapping[str, Any], name: str) -> str:
-    return f"{row[name]:8.4f} ({row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f})"
+    return f"{row[name]:8.3g} ({row[f'{name}_low']:.3g} to {row[f'{name}_high']:.3g})"

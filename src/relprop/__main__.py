@@ -1,0 +1,5 @@
+"""`python -m relprop`: the command line."""
+
+from .app.cli import main
+
+main()
