@@ -120,21 +120,21 @@ def against_quantus(network: nn.Module, images: Tensor, options: argparse.Namesp
         "y_batch": target.numpy(),
         "a_batch": heatmaps[:, None].numpy(),
     }
-    scores: dict[str, Tensor] = {}
+    drops: dict[str, Tensor] = {}
 
     def theirs() -> None:
         found = metric(model=network, softmax=False, channel_first=True, **arrays)
-        scores["quantus"] = torch.tensor(found)
+        drops["quantus"] = torch.tensor(found)
 
     def ours() -> None:
         curve = region_perturbation(
             network, images, heatmaps, region=region, steps=steps, fill=0.25, repeats=1
         )
-        scores["ours"] = curve.scores[0, :, 1:]
+        drops["ours"] = curve.drops[0, :, 1:]
 
     rounds = interleaved({"quantus": theirs, "ours": ours}, rounds=options.rounds)
-    difference = float((scores["quantus"] - scores["ours"]).abs().max())
-    print(f"largest difference of scores: {difference:.1e}")
+    difference = float((drops["quantus"] - drops["ours"]).abs().max())
+    print(f"largest difference of f(x_0) - f(x_k): {difference:.1e}")
     return rounds
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from relprop.errors import InvalidInput
-from relprop.evaluation import region_perturbation
+from relprop.evaluation import imputation, region_perturbation
 from relprop.evaluation.fills import blurred
 from relprop.evaluation.imputation import imputed
 from tests.evaluation.exact import images_of_eighths
@@ -121,18 +121,34 @@ def dense_solution(channel, mask):
     return found
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
-def test_imputation_solves_its_equations(share):
+def growing_masks(shares, height=12, width=11):
+    """Each contains the one before."""
+    drawn = torch.rand(height, width)
+    return torch.stack([drawn < share for share in shares])
+
+
+@pytest.fixture(params=["by factors", "by iteration"])
+def way(request, monkeypatch):
+    if request.param == "by iteration":
+        monkeypatch.setattr(imputation, "DIRECTLY", 0)
+        monkeypatch.setattr(imputation, "_ELEMENTS", 700)  # of several pieces
+    return request.param
+
+
+def test_imputation_solves_its_equations(way):
     image = torch.randn(2, 12, 11)
-    masks = torch.rand(3, 12, 11) < share
+    masks = growing_masks([0.05, 0.3, 0.6, 0.9, 0.98])
     found = imputed(image, masks)
-    for step in range(3):
+    precision = 1e-5 if way == "by factors" else 1e-3
+    for step in range(5):
         for channel in range(2):
             expected = dense_solution(image[channel], masks[step])
-            torch.testing.assert_close(found[step, channel].double(), expected, rtol=0, atol=1e-3)
+            torch.testing.assert_close(
+                found[step, channel].double(), expected, rtol=0, atol=precision
+            )
 
 
-def test_a_slope_goes_on_through_a_hole():
+def test_a_slope_goes_on_through_a_hole(way):
     """A plane is its own mean over neighbours: it comes back whole."""
     rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     image = (rows + 2 * columns)[None] / 32
@@ -141,10 +157,16 @@ def test_a_slope_goes_on_through_a_hole():
     torch.testing.assert_close(imputed(image, mask)[0], image, rtol=0, atol=1e-3)
 
 
-def test_where_all_is_missing_the_mean_is_left():
+def test_where_all_is_missing_the_mean_is_left(way):
     image = torch.randn(2, 4, 4)
-    found = imputed(image, torch.ones(1, 4, 4, dtype=torch.bool))[0]
-    torch.testing.assert_close(found, image.mean((1, 2), keepdim=True).expand_as(found))
+    masks = growing_masks([0.5, 1.0, 1.0], 4, 4)
+    found = imputed(image, masks)
+    for step in (1, 2):
+        mean = image.mean((1, 2), keepdim=True).expand_as(image)
+        torch.testing.assert_close(found[step], mean)
+    expected = dense_solution(image[1], masks[0])
+    torch.testing.assert_close(found[0, 1].double(), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(imputed(image, masks[1:]), found[1:])
 
 
 def test_imputation_has_a_little_noise():

@@ -70,39 +70,38 @@ SCRIPT = """
 import sys, time, torch
 from relprop import data, models
 from relprop.evaluation import region_perturbation, resume
-torch.set_num_threads(1)
 resume.SECONDS = 0.05
 network = models.load("lenet5")
 digits = torch.stack([network.preprocessing(d) for d in data.sample_digits()[0]])
 def f(batch):
-    time.sleep(float(sys.argv[3]))
+    time.sleep(float(sys.argv[2]))
     return network(batch)
-curve = region_perturbation(f, digits, digits[:, 0], region=4, steps=20, repeats=4, batch_size=32,
-                            resume=sys.argv[1])
-curve.save(sys.argv[2])
+for name in sys.argv[3:]:
+    folder = sys.argv[1] + "/run" if name == "run" else None
+    curve = region_perturbation(f, digits, digits[:, 0], region=4, steps=20, repeats=4,
+                                batch_size=32, resume=folder)
+    curve.save(f"{sys.argv[1]}/{name}.npz")
 """
 
 
-def start(folder, file, pause):
-    command = [sys.executable, "-c", SCRIPT, str(folder), str(file), str(pause)]
+def start(folder, pause, *names):
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(pause), *names]
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def test_killed_and_run_again(tmp_path):
-    """kill -9 in the middle, several times, on a real network."""
-    assert start(tmp_path / "whole", tmp_path / "whole.npz", 0).wait() == 0
-    folder = tmp_path / "run"
-    for wanted in (1, 2):
-        process = start(folder, tmp_path / "run.npz", 0.1)
-        limit = time.monotonic() + 60
-        while len(list(folder.glob("batches-*.npz"))) < wanted and time.monotonic() < limit:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    """kill -9 in the middle, on a real network; then, in another process, to the end and anew."""
+    process = start(tmp_path, 0.1, "run")
+    limit = time.monotonic() + 100
+    while len(list(tmp_path.glob("run/batches-*.npz"))) < 2 and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "run.npz").exists()
-    done = sum(int(path.stem.split("-")[2]) for path in folder.glob("batches-*.npz"))
-    assert 0 < done < 50
-    assert start(folder, tmp_path / "run.npz", 0).wait() == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/batches-*.npz")}
+    assert 0 < sum(int(path.stem.split("-")[2]) for path in before) < 50
+    assert start(tmp_path, 0, "run", "whole").wait() == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}, "nothing is done twice"
     whole, found = Curve.load(tmp_path / "whole.npz"), Curve.load(tmp_path / "run.npz")
     assert torch.equal(whole.scores, found.scores)
     assert torch.equal(whole.predicted, found.predicted)

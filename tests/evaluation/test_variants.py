@@ -156,5 +156,5 @@ def test_comparisons_that_do_not_work():
     with pytest.raises(UnknownName, match="'stretch'"):
         compare_inputs(Brightness(), photographs(), ["stretch"])
     found = compare_inputs(Brightness(), photographs()[:1], ["copy"])
-    with pytest.raises(InvalidInput, match=r"variants are \['copy'\], groups are \('all', 'land"):
+    with pytest.raises(InvalidInput, match=r"variants are \['copy'\], groups are \['all', 'land"):
         found.change("mirror")

@@ -24,7 +24,7 @@ def curve_figure(curves: Mapping[str, Curve], *, over: Curve | None = None) -> F
 
     if not curves:
         raise InvalidInput("there is nothing to draw: no curve is given")
-    figure = new_figure(6, 4)
+    figure = new_figure(7.5, 4)
     ax = figure.subplots()
     for name, curve in curves.items():
         drops = curve.drops.mean(0)
@@ -38,5 +38,5 @@ def curve_figure(curves: Mapping[str, Curve], *, over: Curve | None = None) -> F
     ax.axhline(0, color="0.4", linewidth=0.8)
     ax.set_xlabel("steps")
     ax.set_ylabel("drop of the score" if over is None else "drop of the score, over the baseline")
-    ax.legend()
+    figure.legend(loc="outside right upper")
     return figure

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from .noise import normal
 
 NEIGHBOURS = "noisy-linear"
 NOISE = 0.01  # standard deviation, in widths of the data's range
 
-_TOLERANCE = 1e-5  # of the residual's norm, over that of the right-hand side
-_ELEMENTS = 2**23  # solved for at a time
-_PATIENCE = 16  # iterations between looks at the residual
+DIRECTLY = 4096  # as many missing pixels are solved for by a factorisation
+
+_TOLERANCE = 1e-4  # of the residual's norm, over that of the right-hand side
+_ELEMENTS = 2**23  # iterated on at a time
+_PATIENCE = 8  # iterations between looks at the residual
 
 
 class NoisyLinear:
@@ -40,60 +41,110 @@ class NoisyLinear:
             known, same, solution = self._last
             if same.shape == masks.shape and torch.equal(known, image) and torch.equal(same, masks):
                 return solution
-        steps = max(1, _ELEMENTS // image.numel())
-        solution = torch.cat([imputed(image, part) for part in masks.split(steps)])
-        self._last = image, masks, solution
-        return solution
+        self._last = image, masks, imputed(image, masks)
+        return self._last[2]
 
 
 def imputed(image: Tensor, masks: Tensor) -> Tensor:
     """`[C, H, W]` with the pixels of each mask, bool `[L, H, W]`, solved for: `[L, C, H, W]`.
 
-    Conjugate gradients with the diagonal as preconditioner, all masks and channels at once. Where
-    everything is missing, each channel is its mean.
+    Each mask contains the one before it. Where everything is missing, each channel is its mean.
     """
-    missing = masks[:, None].to(image.dtype)
-    degree = _from_neighbours(torch.ones_like(image[:1, None]))
-    given = _from_neighbours((image * (1 - missing)).flatten(0, 1)[:, None])
-    given = given.view(len(masks), *image.shape) * missing
     mean = image.mean((1, 2), keepdim=True)
-    values = _solved(given, missing, degree, mean)
-    whole = masks.flatten(1).all(1).view(-1, 1, 1, 1)
-    return torch.where(whole, mean, torch.where(masks[:, None], values, image))
+    found = torch.where(masks[:, None], mean, image)
+    parts = masks[: int((~masks.flatten(1).all(1)).sum())]
+    if len(parts):
+        missing = parts[:, None].to(image.dtype)
+        given = _from_neighbours(image * (1 - missing)).mul_(missing)
+        if int(parts[-1].sum()) <= DIRECTLY:
+            values = _by_factors(given, parts)
+        else:
+            together = max(1, _ELEMENTS // image.numel())
+            pieces = (piece.split(together) for piece in (given, missing))
+            values = torch.cat(
+                [_by_iteration(b, m, m * mean) for b, m in zip(*pieces, strict=True)]
+            )
+        found[: len(parts)] = torch.where(parts[:, None], values, image)
+    return found
 
 
-def _solved(given: Tensor, missing: Tensor, degree: Tensor, start: Tensor) -> Tensor:
-    """The v, zero outside of `missing`, for which degree * v - neighbours of v = given there."""
-    shape = given.shape
+def _by_factors(given: Tensor, masks: Tensor) -> Tensor:
+    """The v, zero outside of the masks, that is `given` more than its neighbours say there.
+
+    With pixels in the order in which they went, the equations of a step are the first ones of the
+    last step, and so are their Cholesky factors: one factorisation serves all. What has not gone
+    yet is zero in the right-hand sides, between the two substitutions, and so in the solution.
+    """
+    height, width = masks.shape[1:]
+    order = (~masks).sum(0).flatten().argsort(stable=True)[: int(masks[-1].sum())]
+    factor = torch.linalg.cholesky(_equations(order, height, width))
+    right = given.flatten(2)[:, :, order].double().flatten(0, 1).T
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    half *= masks.flatten(1)[:, order].repeat_interleave(given.shape[1], 0).T
+    solved = torch.linalg.solve_triangular(factor.T, half, upper=True)
+    values = torch.zeros_like(given).flatten(2)
+    values[:, :, order] = solved.T.reshape(*given.shape[:2], -1).to(given.dtype)
+    return values.view_as(given)
+
+
+def _equations(pixels: Tensor, height: int, width: int) -> Tensor:
+    """The sum of a pixel's weights on the diagonal, less the weights between pixels, float64."""
+    count, device = len(pixels), pixels.device
+    own = torch.arange(count, device=device)
+    number = torch.full((height + 2, width + 2), count, device=device)
+    rows, columns = pixels // width + 1, pixels % width + 1
+    number[rows, columns] = own
+    matrix = torch.zeros(count, count + 1, dtype=torch.float64, device=device)
+    for down, right in ((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j):
+        beside = number[
+            rows + down, columns + right
+        ]  # in the last column: not missing, or no pixel
+        matrix[own, beside] = -(2 - abs(down)) * (2 - abs(right)) / 12
+    weights = _from_neighbours(torch.ones(height, width, dtype=torch.float64, device=device))
+    matrix[own, own] = weights.flatten()[pixels]
+    return matrix[:, :count]
+
+
+def _by_iteration(given: Tensor, missing: Tensor, values: Tensor) -> Tensor:
+    """The same by conjugate gradients, for more pixels than can be factorised.
+
+    `values` are where to start, and are overwritten.
+    """
+    weight = _from_neighbours(torch.ones_like(given[:1, :1]))  # less than 1 at the edges
     tiny = torch.finfo(given.dtype).tiny
 
-    def applied(values: Tensor) -> Tensor:
-        around = _from_neighbours(values.flatten(0, 1)[:, None]).view(shape)
-        return missing * (degree * values - around)
+    def applied(direction: Tensor) -> Tensor:
+        return (weight * direction).sub_(_from_neighbours(direction)).mul_(missing)
 
-    values = missing * start
     residual = given - applied(values)
-    enough = _TOLERANCE**2 * _products(given, given / degree)
-    direction = residual / degree
-    length = _products(residual, direction)
-    for iteration in range(1, 10 * (shape[2] + shape[3])):
+    direction = residual.clone()
+    length = _products(residual, residual)
+    enough = _TOLERANCE**2 * _products(given, given)
+    for iteration in range(1, 10 * (given.shape[2] + given.shape[3])):
         image_of = applied(direction)
         stride = length / _products(direction, image_of).clamp(min=tiny)
-        values = values + stride * direction
-        residual = residual - stride * image_of
-        scaled = residual / degree
-        before, length = length, _products(residual, scaled)
+        values.addcmul_(stride, direction)
+        residual.addcmul_(stride, image_of, value=-1)
+        before, length = length, _products(residual, residual)
         if iteration % _PATIENCE == 0 and bool((length <= enough).all()):
             break
-        direction = scaled + length / before.clamp(min=tiny) * direction
+        direction.mul_(length / before.clamp(min=tiny)).add_(residual)
     return values
 
 
 def _products(first: Tensor, second: Tensor) -> Tensor:
-    return (first * second).sum((2, 3), keepdim=True)
+    return torch.einsum("lchw,lchw->lc", first, second)[..., None, None]
 
 
 def _from_neighbours(values: Tensor) -> Tensor:
-    """`[B, 1, H, W]`: at each pixel, the weighted sum of what stands around it."""
-    kernel = torch.tensor([[1, 2, 1], [2, 0, 2], [1, 2, 1]], device=values.device) / 12
-    return functional.conv2d(values, kernel.to(values.dtype)[None, None], padding=1)
+    """At each pixel of `[..., H, W]`, the weighted sum of what stands around it.
+
+    Weights 1 2 1 along rows, then along columns, less the pixel itself, over twelve.
+    """
+    across = 2 * values
+    across[..., 1:] += values[..., :-1]
+    across[..., :-1] += values[..., 1:]
+    around = 2 * across
+    around[..., 1:, :] += across[..., :-1, :]
+    around[..., :-1, :] += across[..., 1:, :]
+    return around.sub_(values, alpha=4).div_(12)

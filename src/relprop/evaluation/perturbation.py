@@ -13,10 +13,11 @@ from torch import Tensor
 from ..errors import InvalidInput, UnknownName
 from .checks import whole_number
 from .curve import Curve
-from .fills import Fill, OwnFill, StepFill, ValueRange, make_fill
+from .fills import OwnFill, ValueRange, make_fill
 from .noise import image_keys, run_seeds
+from .perturbed import Perturbed
 from .regions import ORDERS, Grid, in_order
-from .runs import Steps, perturbation_curve
+from .runs import perturbation_curve
 from .scores import check_model, place_of
 
 Array = ArrayLike | Tensor
@@ -93,7 +94,7 @@ def region_perturbation(
     sums = grid.sums(maps) if maps is not None else pixels.new_zeros(len(pixels), grid.count)
     with torch.no_grad():
         return perturbation_curve(
-            _Perturbed(f, pixels, grid, made),
+            Perturbed(f, pixels, grid, made),
             in_order(sums, order, seeds, first=goes),
             per_step=together,
             repeats=repeats,
@@ -114,51 +115,6 @@ def region_perturbation(
             },
             notes=_notes(grid, order != "random" and not made.noisy, repeats),
         )
-
-
-class _Perturbed:
-    """Scores of images with regions replaced; everything is made where the images are."""
-
-    def __init__(
-        self, f: Callable[[Tensor], Any], images: Tensor, grid: Grid, fill: Fill | StepFill
-    ) -> None:
-        self._f, self._images, self._grid, self._fill = f, images, grid, fill
-        self._last: tuple[tuple[int, int], Tensor] | None = None
-
-    def __call__(self, steps: Steps) -> Any:
-        images = self._images[steps.image]
-        if steps.unperturbed:
-            return self._f(images)
-        done = _step_of_each(steps, self._grid.count)
-        if isinstance(self._fill, StepFill):
-            return self._f(self._by_steps(self._fill, steps, images, done))
-        gone = self._grid.pixels(done[steps.run] <= steps.step[:, None])[:, None]
-        values = self._fill.values(images, steps.seed)
-        put_in = values if len(values) == 1 else values[steps.run]
-        return self._f(torch.where(gone, put_in, images[steps.run]))
-
-    def _by_steps(self, fill: StepFill, steps: Steps, images: Tensor, done: Tensor) -> Tensor:
-        """Each run by itself, with the masks of all its steps."""
-        every = torch.arange(1, steps.last + 1, device=images.device)[:, None]
-        parts = []
-        for run, (image, repeat, seed) in enumerate(
-            zip(steps.image.tolist(), steps.repeat.tolist(), steps.seed.tolist(), strict=True)
-        ):
-            asked = steps.step[steps.run == run] - 1
-            masks = self._grid.pixels(done[run] <= every)
-            if self._last is None or self._last[0] != (image, repeat):
-                self._last = (image, repeat), fill.values(images[run], masks, seed)
-            values = self._last[1]
-            parts.append(torch.where(masks[asked][:, None], values[asked], images[run]))
-        return torch.cat(parts)
-
-
-def _step_of_each(steps: Steps, regions: int) -> Tensor:
-    """The step at which each region of a run is replaced, int32 `[P, regions]`."""
-    runs, goes = steps.order.shape
-    never = torch.full((runs, regions), goes + 1, dtype=torch.int32, device=steps.order.device)
-    places = torch.arange(goes, dtype=torch.int32, device=steps.order.device)
-    return never.scatter_(1, steps.order, (places // steps.per_step + 1).expand(runs, goes))
 
 
 def _place(f: Any, images: Array) -> tuple[torch.device, torch.dtype]:

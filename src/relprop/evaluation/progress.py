@@ -9,8 +9,10 @@ from ..errors import RelpropError
 
 
 @contextmanager
-def bar(total: int, *, shown: bool, begin: int = 0) -> Iterator[Callable[[int], object]]:
-    """A function that counts forward passes up to `total`.
+def bar(
+    total: int, *, shown: bool, begin: int = 0, unit: str = "pass"
+) -> Iterator[Callable[[int], object]]:
+    """A function that counts forward passes, or what `unit` says, up to `total`.
 
     Raises RelpropError where a bar is asked for and tqdm is missing.
     """
@@ -21,5 +23,5 @@ def bar(total: int, *, shown: bool, begin: int = 0) -> Iterator[Callable[[int], 
         from tqdm.auto import tqdm
     except ImportError as error:
         raise RelpropError("progress needs tqdm: pip install 'relprop[cli]'") from error
-    with tqdm(total=total, initial=begin, unit="pass") as shown_bar:
+    with tqdm(total=total, initial=begin, unit=unit) as shown_bar:
         yield shown_bar.update

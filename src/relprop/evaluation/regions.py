@@ -77,15 +77,18 @@ class Grid:
         tiles = cut.unflatten(2, (self.columns, self.side)).unflatten(1, (self.rows, self.side))
         return tiles.sum((2, 4)).flatten(1)
 
-    def pixels(self, regions: Tensor) -> Tensor:
-        """Of chosen regions, bool `[B, regions]`, the pixels: bool `[B, H, W]`."""
-        batch, side = regions.shape[0], self.side
-        tiles = regions.view(batch, self.rows, 1, self.columns, 1)
+    def pixels(self, values: Tensor, *, outside: int) -> Tensor:
+        """A value for each region, `[B, regions]`, at each of its pixels: `[B, H, W]`.
+
+        Pixels at the edges get what `outside` says.
+        """
+        batch, side = len(values), self.side
+        tiles = values.view(batch, self.rows, 1, self.columns, 1)
         tiles = tiles.expand(batch, self.rows, side, self.columns, side)
         covered = tiles.reshape(batch, self.rows * side, self.columns * side)
         if self.note is None:
             return covered
-        whole = covered.new_zeros(batch, self.height, self.width)
+        whole = covered.new_full((batch, self.height, self.width), outside)
         whole[:, self.inside[0], self.inside[1]] = covered
         return whole
 

@@ -6,7 +6,7 @@ which step, and calls back for scores.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Steps:
         step: how often was replaced, int64 `[B]`; 0 is the sample as it was.
         per_step: components that go at once.
         last: the number of steps that a run makes.
+        skipped: how many steps of the first run another batch had.
         unperturbed: whether no sample of the batch has anything replaced.
     """
 
@@ -49,6 +50,7 @@ class Steps:
     step: Tensor
     per_step: int
     last: int
+    skipped: int = 0
     unperturbed: bool = False
 
     def replaced(self, sample: int) -> Tensor:
@@ -56,6 +58,20 @@ class Steps:
         count = int(self.step[sample]) * self.per_step
         gone = self.order[int(self.run[sample])][:count]
         return gone[gone >= 0]
+
+    def blocks(self) -> Iterator[tuple[slice, slice, slice]]:
+        """The batch in at most three blocks of (samples, runs, steps from 0): in each, all of its
+        runs make the same steps.
+        """
+        total, run, row = len(self.step), 0, 0
+        while row < total:
+            begin = self.skipped if row == 0 else 0
+            whole = (total - row) // self.last if begin == 0 else 0
+            end = self.last if whole else min(self.last, begin + total - row)
+            count = max(whole, 1)
+            samples = slice(row, row + count * (end - begin))
+            yield samples, slice(run, run + count), slice(begin, end)
+            row, run = samples.stop, run + count
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +221,7 @@ def _rows(
         step=row % steps + 1,
         per_step=per_step,
         last=steps,
+        skipped=rows[0] % steps,
     )
 
 
