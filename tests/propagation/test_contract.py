@@ -3,6 +3,7 @@
 import gc
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -408,3 +409,56 @@ def test_an_explanation_is_frozen(model):
     assert leaves(explanation.relevance)
     with pytest.raises(AttributeError):
         explanation.relevance = None
+
+
+class Restoring(nn.Module):
+    """Changes its own tensors in overlapping pieces, and puts one of them back by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(4, 3)
+        self.register_buffer("count", torch.ones(8))
+        self.calls = 0
+
+    def forward(self, x):
+        before = self.dense.weight.data.clone()
+        self.dense.weight.data.mul_(2)
+        self.count[0].add_(1)
+        self.count[:4].mul_(3)
+        self.count.fill_(7)
+        self.calls += 1
+        out = self.dense(x)
+        self.dense.weight.data.copy_(before)
+        return out
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_model_writes_is_put_back_whole(kept, threads):
+    model = Restoring().eval().requires_grad_(False)
+    weight, x = model.dense.weight.clone(), torch.rand(2, 4)
+    explainer = relprop.Explainer(model, "epsilon")
+    call = explainer if kept else (lambda x, t: relprop.explain(model, x, t, rules="epsilon"))
+    with ThreadPoolExecutor(threads) as pool:
+        maps = list(pool.map(lambda _: call(x, 1).relevance, range(3 * threads)))
+    assert torch.equal(model.dense.weight, weight)
+    assert torch.equal(model.count, torch.ones(8))
+    assert model.calls == 0
+    wanted = 2 * weight[1] * x
+    assert all(torch.allclose(found, wanted, rtol=1e-4) for found in maps)
+
+
+@pytest.mark.parametrize("hand_out", [torch.Tensor.share_memory_, torch.from_dlpack])
+def test_memory_of_recorded_values_is_not_handed_out(hand_out):
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
+    model[0].register_forward_hook(lambda module, args, out: (hand_out(out), None)[1])
+    with pytest.raises(relprop.errors.UnsupportedOperation, match="hands out memory"):
+        relprop.explain(model, torch.rand(2, 4), 0)
+
+
+def test_a_scripted_part_is_refused_or_followed():
+    part = torch.jit.trace(nn.Linear(4, 3), torch.rand(2, 4))
+    model = nn.Sequential(part, nn.ReLU()).eval().requires_grad_(False)
+    x = torch.rand(2, 4)
+    found = relprop.explain(model, x, 0, rules="epsilon")
+    assert found.conservation_gap.max() < 1e-5

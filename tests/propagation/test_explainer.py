@@ -293,3 +293,73 @@ def test_memory_splits_the_batch(model) -> None:
     for wrong in (0, -1, 1.5, True, "1 GB"):
         with pytest.raises(relprop.errors.InvalidInput, match="max_memory must be a number"):
             relprop.explain(model, x, 1, max_memory=wrong)
+
+
+class Merging(nn.Module):
+    """A convolution whose weight is made anew from another parameter in every forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.dense = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+        self.delta = nn.Parameter(torch.zeros(8, 3, 3, 3))
+        self.base = self.conv.weight.detach().clone()
+
+    def forward(self, x):
+        self.conv.weight.data = self.base + self.delta
+        return self.dense(F.relu(self.conv(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_weight_that_the_forward_replaces(preset) -> None:
+    torch.manual_seed(0)
+    model = Merging().eval().requires_grad_(False)
+    explainer = relprop.Explainer(model, preset)
+    for step in range(4):
+        model.delta.data.normal_(0, 0.1 * step)
+        assert_same(explainer(images(), 1), relprop.explain(model, images(), 1, rules=preset))
+
+
+@pytest.mark.parametrize("change", ["mul_", "data.mul_"])
+@pytest.mark.parametrize("layer", ["second", "dense"])
+def test_a_weight_that_a_hook_changes_from_some_call_on(model, layer, change) -> None:
+    explainer = relprop.Explainer(model, "alpha2beta1")
+    twice(explainer, images())
+
+    def double(module, args):
+        with torch.no_grad():
+            (module.weight.data if "data" in change else module.weight).mul_(2)
+
+    handle = getattr(model, layer).register_forward_pre_hook(double)
+    for _ in range(3):
+        wanted = relprop.explain(model, images(), 1, rules="alpha2beta1")
+        assert_same(explainer(images(), 1), wanted)
+    handle.remove()
+    assert_same(explainer(images(), 1), relprop.explain(model, images(), 1, rules="alpha2beta1"))
+
+
+CHANGED_KIND = {
+    "double": lambda m: m.double(),
+    "fewer outputs": lambda m: prune(m),
+}
+
+
+def prune(model):
+    """Two of the first layer's channels less."""
+    keep = slice(0, 6)
+    model.first.weight.data = model.first.weight.data[keep]
+    model.first.bias.data = model.first.bias.data[keep]
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        getattr(model.norm, name).data = getattr(model.norm, name).data[keep]
+    model.second.weight.data = model.second.weight.data[keep][:, keep]
+    model.dense.weight.data = model.dense.weight.data[:, : 6 * 16]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("kind", CHANGED_KIND)
+def test_weights_of_another_kind(model, kind, preset) -> None:
+    explainer = relprop.Explainer(model, preset)
+    twice(explainer, images())
+    CHANGED_KIND[kind](model)
+    x = images().to(model.dense.weight.dtype)
+    for _ in range(3):
+        assert_same(explainer(x, 1), relprop.explain(model, x, 1, rules=preset))

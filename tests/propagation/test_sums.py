@@ -1,4 +1,4 @@
-"""Sums of branches under rules with two signs: the shortcuts of single precision against float64."""
+"""Sums of branches under rules with two signs: single precision against double."""
 
 import copy
 

@@ -23,6 +23,7 @@ from .traits import (
 )
 
 aten = torch.ops.aten
+HANDED_OUT = {torch.Tensor.share_memory_, torch.Tensor.__dlpack__}
 READS = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
 
 
@@ -253,9 +254,12 @@ class Recorder(TorchDispatchMode):
                 self.parameters[self.track(leaf).index] = leaf
 
     def restore(self) -> None:
-        """Put back what the model wrote into its own tensors."""
+        """Put back what the model wrote into its own tensors.
+
+        The last save first: those of one memory overlap, and the earliest is right.
+        """
         with torch.no_grad():
-            for tensor, before in self.overwritten.values():
+            for tensor, before in reversed(self.overwritten.values()):
                 tensor.copy_(before)
 
 
@@ -278,6 +282,11 @@ class WholeFunctions(TorchFunctionMode):
             return args[0].detach()
         if func in READS:
             return self._read(func, args, kwargs)
+        if func in HANDED_OUT and isinstance(args[0], Tensor):
+            raise UnsupportedOperation(
+                f"Tensor.{func.__name__} in {self.recorder.module or 'the model'} hands out memory "
+                "of a value that is being recorded; leave it out, or take a copy after the call"
+            )
         if self.recorder.suspended or not is_whole(func, args, kwargs):
             return func(*args, **kwargs)
         return self._whole(func, args, kwargs)

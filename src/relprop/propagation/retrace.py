@@ -183,8 +183,10 @@ class Follower(Recorder):
         if self.channels_last and func is aten.view.default:
             return func(args[0].contiguous(), *args[1:])
         if self.channels_last and func is CONVOLUTION and id(args[1]) in self.route.kernels:
-            kernel = self.route.kernels[id(args[1])].live(args[1].dtype, channels_last=True)
-            return func(args[0], kernel, *args[2:])
+            weight = self.route.kernels[id(args[1])]
+            if not weight.has_moved:
+                kernel = weight.live(args[1].dtype, channels_last=True)
+                return func(args[0], kernel, *args[2:])
         return func(*args, **kwargs)
 
     def _only_copies(self, func: Any, args: Any, kwargs: Any) -> bool:
@@ -218,10 +220,17 @@ class Follower(Recorder):
     def _are_same(self, found: Any, wanted: Any) -> bool:
         if len(found) != len(wanted):
             return False
+        if self.overwritten_at and any(map(self._is_overwritten, found)):
+            return False  # the walk will see it as it was
         return all(
             one is other or self._is_same(one, other)
             for one, other in zip(found, wanted, strict=True)
         )
+
+    def _is_overwritten(self, found: Any) -> bool:
+        """Whether the model has written into a tensor of its own during this run."""
+        own = isinstance(found, Tensor) and id(found) not in self.known
+        return own and found.untyped_storage().data_ptr() in self.overwritten_at
 
     def _is_same(self, found: Any, wanted: Any) -> bool:
         if isinstance(wanted, Value):
@@ -250,7 +259,8 @@ class Follower(Recorder):
             if views:
                 func(*args, **kwargs)
             else:  # the tensor moves on to new memory, and what it held stays where it is
-                target.set_(self._of_its_kind(target, pure(*args, **kwargs)))
+                moved = self._of_its_kind(target, pure(*args, **kwargs))
+                target.set_(moved)  # type: ignore[call-overload]
         self.adopt(target, operation.output)
         return target
 

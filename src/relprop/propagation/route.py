@@ -118,7 +118,10 @@ class Route:
     def is_current(self) -> bool:
         """Whether the constants are still what the plan was made of."""
         present = _joined(self.constants)
-        return all(holds(one.eq(two).all()) for one, two in zip(present, self.copies, strict=True))
+        return len(present) == len(self.copies) and all(
+            one.shape == two.shape and holds(one.eq(two).all())
+            for one, two in zip(present, self.copies, strict=True)
+        )
 
     def again(self, values: list[Tensor | None], **given: Any) -> Recording:
         """The recording with the values of another run, and what else it was given."""

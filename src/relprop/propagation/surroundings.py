@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from operator import is_
 from typing import Any
 
@@ -17,13 +18,15 @@ from .recorder import Recorder
 from .recording import is_continuous
 
 HOOK_LOCK = threading.Lock()
+_run_locks: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
 
 
 def module_names(model: Any) -> dict[nn.Module, str]:
     """The path of each module of a model, as in `named_modules()`; a scripted one has none."""
     if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
         return {}  # a scripted module runs without the hooks of its parts
-    return {module: name for name, module in model.named_modules() if name}
+    named = {module: name for name, module in model.named_modules() if name}
+    return {m: n for m, n in named.items() if not isinstance(m, torch.jit.ScriptModule)}
 
 
 @contextmanager
@@ -69,9 +72,17 @@ def naming(
 
 @contextmanager
 def unchanged(model: Any, recorder: Recorder) -> Iterator[None]:
-    """Buffers, attributes and random state are afterwards what they were before."""
-    scripted = isinstance(model, torch.jit.ScriptModule)
-    modules = parts(model) if isinstance(model, nn.Module) and not scripted else []
+    """Buffers, attributes and random state are afterwards what they were before.
+
+    One run of a model at a time, since another would see and put back what this one writes.
+    """
+    modules = [] if not isinstance(model, nn.Module) else parts(model)
+    modules = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+    with _lock_of(model):
+        yield from _unchanged(modules, recorder)
+
+
+def _unchanged(modules: list[nn.Module], recorder: Recorder) -> Iterator[None]:
     attributes = [dict(module.__dict__) for module in modules]
     buffers = [dict(module._buffers) for module in modules]
     random_state = torch.get_rng_state()
@@ -83,6 +94,14 @@ def unchanged(model: Any, recorder: Recorder) -> Iterator[None]:
         for module, before, entries in zip(modules, attributes, buffers, strict=True):
             _put_back(module.__dict__, before)
             _put_back(module._buffers, entries)
+
+
+def _lock_of(model: Any) -> AbstractContextManager[Any]:
+    """What lets one thread at a time run a model."""
+    if not isinstance(model, nn.Module):
+        return nullcontext()
+    with HOOK_LOCK:
+        return _run_locks.setdefault(model, threading.RLock())
 
 
 def _put_back(present: dict[str, Any], before: dict[str, Any]) -> None:

@@ -48,6 +48,9 @@ class Linear(Family):
 
     def prepare(self, rule: Rule | None, context: Context) -> Sharer:
         assert rule is not None
+        for term in self.terms:  # the model itself may have changed it after the call began
+            if term.map.held is not None and term.map.held.has_moved:
+                term.map.held.refresh()
         bound = Bound(self, context)
         if isinstance(rule, Pass):
             return bound.passing()

@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import threading
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -29,7 +30,7 @@ class Weight:
         self.keep = self.last = False
         self._made: dict[tuple[Part | None, torch.dtype], Tensor] = {}
         self._lopsided: bool | None = None
-        self._stamp: tuple[int, Tensor, Tensor] | None = None
+        self._stamp: tuple[Any, Tensor, Tensor] | None = None
         self._factors: Tensor | None = None
         self._lock = threading.Lock()
 
@@ -97,11 +98,23 @@ class Weight:
         with self._lock:
             if self._stamp is None:
                 return
-            found = self._read()
-            pairs = zip(found[1:], self._stamp[1:], strict=True)
-            same = all(holds(one.eq(two).all()) for one, two in pairs)
-            if found[0] != self._stamp[0] or not same:
+            if self._seen() != self._stamp[0]:
                 self._forget()
+                return
+            pairs = zip(self._read()[1:], self._stamp[1:], strict=True)
+            if not all(holds(one.eq(two).all()) for one, two in pairs):
+                self._forget()
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the tensor has changed in a way that shows without reading it."""
+        return self._stamp is not None and self._seen() != self._stamp[0]
+
+    def _seen(self) -> Any:
+        """What tells, without reading a tensor, that it has changed."""
+        tensor = self.tensor
+        version = 0 if tensor.is_inference() else tensor._version
+        return version, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
     def forget(self) -> None:
         """Make all parts anew."""
@@ -110,7 +123,7 @@ class Weight:
 
     def _forget(self) -> None:
         self._made.clear()
-        self._stamp = self._lopsided = None
+        self._stamp = self._lopsided = self._factors = None
 
     @property
     def lopsided(self) -> bool:
@@ -140,10 +153,12 @@ class Weight:
         first = whole.movedim(self.outputs, 0)  # where a dense layer keeps its outputs in memory
         return torch.cat([each(first) for each in part.parts]).movedim(0, self.outputs)
 
-    def _read(self) -> tuple[int, Tensor, Tensor]:
-        """What tells whether the tensor has changed: its version and, since `.data` hides changes
-        from that, for each row a weighted sum, in which the place of an element counts, and the sum
-        of its bits, in which the smallest does.
+    def _read(self) -> tuple[Any, Tensor, Tensor]:
+        """What tells whether the tensor has changed.
+
+        What shows without reading it and, since `.data` hides changes from that, for each row a
+        weighted sum, in which the place of an element counts, and the sum of its bits, in which the
+        smallest does.
         """
         tensor = self.tensor.detach()
         in_memory = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
@@ -152,11 +167,9 @@ class Weight:
         bits = rows.view(whole).sum(1, dtype=whole)
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
         if self._factors is None:
-            golden = (5**0.5 - 1) / 2
-            steps = torch.arange(rows.shape[1], dtype=torch.float64, device=rows.device)
-            self._factors = (1 + (steps * golden) % 1).to(rows)
-        version = 0 if self.tensor.is_inference() else self.tensor._version
-        return version, rows @ self._factors, bits
+            drawn = torch.Generator().manual_seed(rows.shape[1])
+            self._factors = (1 + torch.rand(rows.shape[1], generator=drawn)).to(rows)
+        return self._seen(), rows @ self._factors, bits
 
 
 class Weights:
