@@ -24,7 +24,7 @@ class Perturbed:
 
     def __call__(self, steps: Steps) -> Any:
         """The model's scores `[B, K]`."""
-        images = self._images[steps.image]
+        images = self._images.index_select(0, steps.image)
         if steps.unperturbed:
             return self._f(images)
         gone_at = self._gone_at(steps)
