@@ -128,7 +128,14 @@ def against_quantus(network: nn.Module, images: Tensor, options: argparse.Namesp
 
     def ours() -> None:
         curve = region_perturbation(
-            network, images, heatmaps, region=region, steps=steps, fill=0.25, repeats=1
+            network,
+            images,
+            heatmaps,
+            region=region,
+            steps=steps,
+            fill=0.25,
+            repeats=1,
+            batch_size=options.batch,
         )
         drops["ours"] = curve.drops[0, :, 1:]
 

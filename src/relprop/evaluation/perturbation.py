@@ -68,6 +68,7 @@ def region_perturbation(
     - output: "logit", the score as f gives it, or "probability", its softmax
     - value_range: (lowest, highest) value of the data, numbers or one for each channel; by default
       that of `images`, so give it where parts of a data set are to share their noise
+    - batch_size: images in a forward pass; on a CPU, 64 is often faster
     - resume: a folder that keeps finished batches. The same call goes on where it was stopped, and
       gives the same numbers to the last bit
 
