@@ -45,13 +45,13 @@ def test_page_runs(path: Path) -> None:
 
 def test_there_are_pages() -> None:
     assert {"tutorial.md", "index.md"} <= {path.name for path in PAGES}
-    assert len([path for path in PAGES if path.parent.name == "how-to"]) == 5
+    assert len([path for path in PAGES if path.parent.name == "how-to"]) == 9
 
 
 def test_reference_has_every_public_name() -> None:
     reference = (DOCS / "reference.md").read_text()
-    listed = set(re.findall(r"^::: relprop\.(?:explain\.)?(\S+)$", reference, re.M))
-    assert set(relprop.__all__) - {"__version__"} <= listed
+    listed = set(re.findall(r"^::: relprop\.(?:explain\.|explainer\.|comparing\.)?(\S+)$", reference, re.M))
+    assert {*relprop.__all__, "evaluate"} - {"__version__"} <= listed
 
 
 def test_no_page_needs_the_network() -> None:
