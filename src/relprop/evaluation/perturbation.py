@@ -46,7 +46,8 @@ def region_perturbation(
     """Replace the regions of each image one after another, in the order of their relevance, and
     follow the score (thesis 3.4, eq. 3.4-3.7; Samek et al. 2017).
 
-    - f: images `[B, C, H, W]` -> scores `[B, K]` (or `[B]`), called without gradients
+    - f: images `[B, C, H, W]` -> scores `[B, K]` (or `[B]`), called without gradients; the next
+      batch stands in the same memory
     - images: `[N, C, H, W]`; a network gets them on its device and in its number type
     - heatmaps: relevance `[N, H, W]`, channels pooled; may be None for order "random"
     - region: side of the regions in pixels. They lie on a grid in the middle of the image; pixels

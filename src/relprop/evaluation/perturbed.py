@@ -21,6 +21,7 @@ class Perturbed:
     ) -> None:
         self._f, self._images, self._grid, self._fill = f, images, grid, fill
         self._last: tuple[tuple[int, int], Tensor] | None = None
+        self._room: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, steps: Steps) -> Any:
         """The model's scores `[B, K]`."""
@@ -33,17 +34,29 @@ class Perturbed:
         values = None
         if isinstance(self._fill, Fill):
             values = self._fill.values(images, steps.seed).expand_as(images)
-        batch = images.new_empty(len(steps.step), *images.shape[1:])
+        batch, mask = self._rooms(len(steps.step))
         for samples, runs, made in steps.blocks():
-            gone = gone_at[runs, None] <= every[made]
             put_in = (
                 self._by_steps(steps, runs, gone_at, every)[:, made]
                 if values is None
                 else values[runs, None]
             )
-            block = batch[samples].unflatten(0, gone.shape[:2])
+            shape = runs.stop - runs.start, made.stop - made.start
+            gone = mask[samples].unflatten(0, shape)
+            torch.le(gone_at[runs, None], every[made], out=gone)
+            block = batch[samples].unflatten(0, shape)
             torch.where(gone[:, :, None], put_in, images[runs, None], out=block)
         return self._f(batch)
+
+    def _rooms(self, samples: int) -> tuple[Tensor, Tensor]:
+        """Memory for a batch and its mask, the same for all batches: new memory costs as much time
+        as filling it.
+        """
+        if self._room is None or len(self._room[0]) < samples:
+            shape = self._images.shape
+            batch = self._images.new_empty(samples, *shape[1:])
+            self._room = batch, batch.new_empty(samples, *shape[2:], dtype=torch.bool)
+        return self._room[0][:samples], self._room[1][:samples]
 
     def _gone_at(self, steps: Steps) -> Tensor:
         """The step at which each pixel of a run is replaced, int32 `[P, H, W]`."""
