@@ -120,6 +120,19 @@ def test_surrogates_of_a_linear_model_are_exact(method, options):
     assert torch.allclose(found.relevance, model.weight[2] * (x - 0.5), atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lime", "kernel-shap"])
+def test_segments_that_equal_the_reference_get_nothing(method):
+    model, x = twin(), images(3)
+    x[:, :, :, 6:] = 0.5  # half of every image
+    x[2, :, 4:], x[1] = 0.5, 0.5  # all but one segment, and all
+    found = sampled(method, model, x, 1, reference=0.5, segments=6, samples=40)
+    assert torch.count_nonzero(found.relevance[..., 6:]) == 0
+    assert torch.count_nonzero(found.relevance[1]) == 0
+    change = (model(x) - model(torch.full_like(x, 0.5)))[:, 1].detach()
+    if method == "kernel-shap":
+        assert torch.allclose(found.relevance.flatten(1).sum(1), change, rtol=1e-3, atol=1e-6)
+
+
 def test_the_penalty_of_lime_shrinks():
     model, x = nn.Linear(6, 3), torch.randn(4, 6)
     sizes = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from ..errors import InvalidInput
 
 MOST = 50_000  # patches that the model is fitted to
+TOGETHER = 2**22  # numbers at a time
+SMALLEST = 1e-12
 RIDGE = 1e-4  # of the mean variance, so that directions without any can be inverted
 Place = tuple[int, int]
 
@@ -73,30 +76,28 @@ def fit_patches(images: Tensor, size: int, *, seed: int = 0) -> PatchGaussian:
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or not images.is_floating_point():
         raise InvalidInput("patches are fitted to real-valued images [N, C, H, W]")
-    samples, channels, height, width = images.shape
+    height, width = images.shape[2:]
     if min(height, width) < size:
         raise InvalidInput(f"images of {height} x {width} are smaller than patches of {size}")
-    places = samples * (height - size + 1) * (width - size + 1)
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(places, generator=generator)[:MOST] if places > MOST else None
-    chosen = torch.arange(places) if chosen is None else chosen
-    rows = height - size + 1
-    columns = width - size + 1
-    sample, rest = chosen // (rows * columns), chosen % (rows * columns)
-    row, column = rest // columns, rest % columns
     images = images.detach().cpu()
-    across = torch.arange(size)
-    patches = images[
-        sample[:, None, None, None],
-        torch.arange(channels)[None, :, None, None],
-        (row[:, None] + across)[:, None, :, None],
-        (column[:, None] + across)[:, None, None, :],
-    ]
-    flat = patches.double().flatten(1)
-    mean = flat.mean(0)
-    centred = flat - mean
-    covariance = centred.mT @ centred / len(flat)
-    ridge = RIDGE * covariance.diagonal().mean().clamp(min=1e-12)
-    covariance.diagonal().add_(ridge)
+    windows = images.unfold(2, size, 1).unfold(3, size, 1)  # [N, C, rows, columns, size, size]
+    shape = (len(images), *windows.shape[2:4])
+    places = prod(shape)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.arange(places)
+    if places > MOST:
+        chosen = torch.randperm(places, generator=generator)[:MOST]
+    first = torch.zeros(images.shape[1] * size**2, dtype=torch.float64)
+    second = torch.zeros(len(first), len(first), dtype=torch.float64)
+    middle = images.double().mean((0, 2, 3), keepdim=True)[0, :, :, 0]  # against cancellation
+    for part in chosen.split(max(1, TOGETHER // len(first))):
+        sample, row, column = torch.unravel_index(part, shape)
+        flat = (windows[sample, :, row, column].double() - middle[..., None]).flatten(1)
+        first += flat.sum(0)
+        second += flat.mT @ flat
+    mean = first / len(chosen)
+    covariance = second / len(chosen) - mean[:, None] * mean
+    covariance.diagonal().add_(RIDGE * covariance.diagonal().mean().clamp(min=SMALLEST))
+    mean = mean + middle.expand(-1, size**2).flatten()
     low, high = images.amin((0, 2, 3)), images.amax((0, 2, 3))
     return PatchGaussian(size, mean, covariance, low, high)

@@ -16,7 +16,7 @@ from ..result import Explanation
 from .options import amount, whole_number
 from .registry import register
 from .subject import Maps, Subject, explained
-from .surrogates import WeightedRidge, any_choice, shapley_choice
+from .surrogates import WeightedRidge, any_choice, differing, shapley_choice
 from .through_captum import attributed, captum_attributions
 
 SQUARES = 8  # along the longer side of an image, where nothing else is asked for
@@ -120,7 +120,8 @@ def lime(
     channels (None: an eighth of the longer side; every component of what is no image), or an
     integer tensor of labels that broadcasts to one sample; a segment's coefficient is shared evenly
     among its components. `samples` random choices of segments, drawn with `seed` for each input
-    anew; `reference`: what stands for the others; `alpha`: the penalty on squared coefficients.
+    anew; `reference`: what stands for the others (segments that are equal to it get zero); `alpha`:
+    the penalty on squared coefficients.
     Relevance is shaped like the input. Cost: `samples` forward passes, `at_once` of them together.
 
     Raises InvalidInput, RelpropError without Captum.
@@ -186,19 +187,22 @@ def _surrogate(
         labels = segments_of(x, segments)
         if int(labels.max()) == 0:
             raise InvalidInput(f"method {method!r} compares segments, and there is only one")
-        baselines = _reference(x, reference)
-        found = []
-        for sample in range(len(x)):
-            one = slice(sample, sample + 1)
-            found += attributed(
+        baselines = torch.as_tensor(_reference(x, reference)).to(x).expand(x.shape)
+        found = torch.zeros_like(x)
+        for sample, (image, baseline) in enumerate(zip(x, baselines, strict=True)):
+            players, plays = differing(labels, image, baseline)
+            if not bool(plays.any()):
+                continue
+            values = attributed(
                 *(subject, make, weights, method),
-                samples=one,
-                feature_mask=labels[None],
-                baselines=baselines[one] if isinstance(baselines, Tensor) else baselines,
+                samples=slice(sample, sample + 1),
+                feature_mask=players[None],
+                baselines=baseline[None],
                 n_samples=samples,
                 perturbations_per_eval=at_once,
             )
-        return [_shared(torch.cat(found), labels)]
+            found[sample] = torch.where(plays, values[0][0], 0.0)
+        return [_shared(found, labels)]
 
     return maps
 

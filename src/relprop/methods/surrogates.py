@@ -46,7 +46,10 @@ def any_choice(generator: torch.Generator) -> Callable[..., Tensor]:
 
 
 def shapley_choice(generator: torch.Generator) -> Callable[..., Iterator[Tensor]]:
-    """All, none, then as many as the Shapley kernel asks for: p(k) ~ 1 / (k (d - k))."""
+    """All, none, then as many as the Shapley kernel asks for, p(k) ~ 1 / (k (d - k)), and the rest.
+
+    A choice and what it leaves out together vary less than two choices (Covert and Lee 2021).
+    """
 
     def draw(inputs: Tensor, **given: Any) -> Iterator[Tensor]:
         count = given["num_interp_features"]
@@ -58,5 +61,20 @@ def shapley_choice(generator: torch.Generator) -> Callable[..., Iterator[Tensor]
             chosen = torch.zeros(1, count, dtype=torch.long)
             chosen[0, torch.randperm(count, generator=generator)[:size]] = 1
             yield chosen.to(inputs.device)
+            yield 1 - chosen.to(inputs.device)
 
     return draw
+
+
+def differing(labels: Tensor, x: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels of the segments of x that differ from the reference, 0, 1, ..., and where these are.
+
+    The others add nothing to any choice, so their value is zero and they are no segment of their
+    own: they go with segment 0. All arguments have the shape of one sample.
+    """
+    count = int(labels.max()) + 1
+    changed = labels[x != reference].bincount(minlength=count) > 0
+    numbers = (changed.cumsum(0) - 1).clamp(min=0)
+    if int(changed.sum()) == 1:  # which cannot be chosen from; with the others it can
+        numbers = changed.long()
+    return torch.where(changed, numbers, 0)[labels], changed[labels]
