@@ -1,7 +1,7 @@
 """Region perturbation of MNIST and CIFAR-10 images for many methods (thesis 3.4, fig. 3.4, 3.5).
 
 `python studies/perturbation.py mnist` writes table.csv, curves and a report into `--out`, and
-prints the ranking. The thesis's settings (AlphaBeta(2, -1), Epsilon of 0.01 and 100, sensitivity in l2,
+prints the ranking. The thesis's settings (AlphaBeta(2, -1), Epsilon of 0.01 and 100, sensitivity,
 deconvolution) stand beside our presets. What is finished is kept: run again, it goes on.
 """
 
