@@ -28,20 +28,27 @@ _DESCRIPTION, _START = "description.json", "unperturbed.npy"
 
 
 class Finished:
-    """Scores and predicted classes of the batches that are done, in order."""
+    """Scores and predicted classes of the batches that are done, in order.
 
-    def __init__(self, folder: Path | None) -> None:
+    They are written into memory of their own: many small tensors that stay, among the large ones
+    that come and go in a model, would have the system fetch memory anew for every batch.
+    """
+
+    def __init__(self, folder: Path | None, total: int, like: Tensor) -> None:
+        """For `total` samples, with scores of the type of `like`."""
         self._folder = folder
-        self._parts: list[tuple[Tensor, Tensor]] = []
-        self._waiting: list[tuple[Tensor, Tensor]] = []
-        self.batches = 0
+        self._scores = like.new_empty(total)
+        self._predicted = like.new_empty(total, dtype=torch.int32)
+        self._kept = 0  # samples that are in files
         self._written = time.monotonic()
+        self.samples = 0
 
     @classmethod
     def open(
         cls,
         folder: str | Path | None,
         *,
+        total: int,
         description: Mapping[str, Any],
         arrays: Mapping[str, Tensor],
         begun: Tensor,
@@ -52,55 +59,55 @@ class Finished:
         or another model, which shows in the scores of the unperturbed samples, `begun`.
         """
         if folder is None:
-            return cls(None)
+            return cls(None, total, begun)
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         identity = {**description, **{name: _digest(array) for name, array in arrays.items()}}
         _check_same_run(path, identity, begun.detach().cpu().numpy())
-        finished = cls(path)
+        finished = cls(path, total, begun)
         finished._read()
         return finished
 
     def add(self, scores: Tensor, predicted: Tensor) -> None:
         """One more batch is done."""
-        self._waiting.append((scores, predicted))
+        self._put(scores, predicted)
         if self._folder is not None and time.monotonic() - self._written >= SECONDS:
             self._write()
 
     def close(self) -> tuple[Tensor, Tensor]:
         """All scores and predicted classes, on the CPU."""
         self._write()
-        scores, predicted = zip(*self._parts, strict=True)
-        return torch.cat(scores), torch.cat(predicted)
+        return self._scores.cpu(), self._predicted.cpu()
+
+    def _put(self, scores: Tensor, predicted: Tensor) -> None:
+        here = slice(self.samples, self.samples + len(scores))
+        self._scores[here], self._predicted[here] = scores, predicted
+        self.samples = here.stop
 
     def _write(self) -> None:
-        if not self._waiting:
+        if self._folder is None or self._kept == self.samples:
             return
-        scores, predicted = (torch.cat(column).cpu() for column in zip(*self._waiting, strict=True))
-        count = len(self._waiting)
-        if self._folder is not None:
-            path = self._folder / f"batches-{self.batches:08d}-{count:08d}.npz"
-            with _replacing(path) as scratch, scratch.open("wb") as file:
-                np.savez(file, scores=scores.numpy(), predicted=predicted.numpy())
-        self._parts.append((scores, predicted))
-        self.batches += count
-        self._waiting = []
+        here = slice(self._kept, self.samples)
+        scores, predicted = (found[here].cpu() for found in (self._scores, self._predicted))
+        path = self._folder / f"samples-{here.start:010d}-{here.stop:010d}.npz"
+        with _replacing(path) as scratch, scratch.open("wb") as file:
+            np.savez(file, scores=scores.numpy(), predicted=predicted.numpy())
+        self._kept = self.samples
         self._written = time.monotonic()
 
     def _read(self) -> None:
         """Files follow each other without a gap; what comes after a damaged one is done again."""
         assert self._folder is not None  # only then is there something to read
-        while True:
-            found = sorted(self._folder.glob(f"batches-{self.batches:08d}-*.npz"))
-            if not found:
-                return
+        while found := sorted(self._folder.glob(f"samples-{self.samples:010d}-*.npz")):
             try:
                 with np.load(found[-1], allow_pickle=False) as stored:
-                    part = (torch.from_numpy(stored[name]) for name in ("scores", "predicted"))
-                    self._parts.append(tuple(part))  # type: ignore[arg-type]
+                    scores, predicted = (
+                        torch.from_numpy(stored[name]) for name in ("scores", "predicted")
+                    )
             except (OSError, EOFError, ValueError, KeyError, BadZipFile):
-                return
-            self.batches += int(found[-1].stem.split("-")[2])
+                break
+            self._put(scores, predicted)
+        self._kept = self.samples
 
 
 class _replacing:

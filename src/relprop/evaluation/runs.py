@@ -135,15 +135,16 @@ def perturbation_curve(
         asked = _rows(rows, runs, steps, order, seeds, per_step)
         return reading(as_scores(score_after(asked), len(rows)), asked.image[asked.run])
 
+    total = len(runs.image) * steps
     finished = Finished.open(
         resume,
+        total=total,
         description={**described, "batch_size": batch_size, "repeats": repeats},
         arrays={"keys": keys, "order": order, "target": reading.target},
         begun=begun,
     )
-    total = len(runs.image) * steps
-    with bar(total, shown=progress, begin=min(finished.batches * batch_size, total)) as update:
-        for first in range(finished.batches * batch_size, total, batch_size):
+    with bar(total, shown=progress, begin=finished.samples) as update:
+        for first in range(finished.samples, total, batch_size):
             rows = range(first, min(first + batch_size, total))
             finished.add(*batch(rows))
             update(len(rows))
