@@ -68,3 +68,12 @@ def test_edges_need_positions():
 def test_a_seed_that_is_none_is_refused():
     with pytest.raises(InvalidInput, match="seed must be a whole number of at least 0"):
         relprop.explain(nn.Linear(4, 2), torch.rand(2, 4), method="random", seed=None)
+
+
+def test_token_ids_get_a_random_number_each():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
+    ids = torch.tensor([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1]])
+    found = relprop.explain(model, ids, method="random").relevance
+    assert found.shape == (2, 5) and not torch.equal(found[0], found[1].flip(0))
+    with pytest.raises(InvalidInput, match="all of these are integers"):
+        relprop.explain(model, ids, method="edges")

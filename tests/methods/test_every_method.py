@@ -1,6 +1,8 @@
 """What holds for every method here: targets, batches, structure, an untouched model."""
 
+import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 import relprop
+import relprop.methods
 from relprop.errors import InvalidInput, InvalidTarget
 from tests.methods.test_cam import pooled
 from tests.methods.twins import images
@@ -31,6 +34,8 @@ METHODS = {
 }
 LINEAR = ("gradient", "sensitivity", "gradient-x-input", "integrated-gradients", "cam",
           "excitation-backprop")  # fmt: skip
+
+SHIPPED = tuple(relprop.methods.METHODS.values())  # before a test registers one of its own
 
 pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 every = pytest.mark.parametrize("method", METHODS)
@@ -162,6 +167,14 @@ def test_a_question_and_a_cost_are_told(method):
     told = {"baseline": "What a map is worth", "function": "A question about the function"}
     told |= {"signal": "A question about the signal", "attribution": "A question about attribution"}
     assert told[found.question] in text
+
+
+def test_the_page_of_methods_names_every_one_with_its_question():
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "methods.md").read_text()
+    rows = dict(re.findall(r"^\| `([a-z-]+)`[^|]*\| ([a-z]+) \|", page, re.M))
+    assert rows.pop("lrp") == "attribution"
+    shipped = {m.name: m.question for m in SHIPPED}
+    assert rows == shipped
 
 
 # The contract: what is not touched, also after errors.

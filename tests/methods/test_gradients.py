@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import relprop
-from relprop.errors import InvalidInput, UnknownName
+from relprop.errors import InvalidInput, UnknownName, UnsupportedOperation
 from tests.laws.networks import HOMOGENEOUS, batches, laws, networks
 from tests.methods.twins import WAYS, autograd, images, twin
 from tests.reference.measure import difference
@@ -202,6 +202,14 @@ def test_a_gradient_that_is_not_finite_is_refused():
     model = nn.Linear(4, 3)
     with pytest.raises(InvalidInput, match="no finite gradient at this input"):
         relprop.explain(lambda x: model(x.sqrt()), torch.zeros(2, 4), method="gradient")
+
+
+def test_an_operation_without_a_derivative_is_named():
+    model = nn.Linear(4, 3)
+    with pytest.raises(UnsupportedOperation, match="autograd finds no way back: .*igamma"):
+        relprop.explain(
+            lambda x: model(torch.igamma(x, torch.ones(4))), torch.rand(2, 4), method="gradient"
+        )
 
 
 @pytest.mark.parametrize("method", ["gradient", "sensitivity", "gradient-x-input"])

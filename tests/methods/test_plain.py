@@ -7,7 +7,16 @@ from torch.utils.checkpoint import checkpoint
 
 import relprop
 from relprop.methods import plain
-from tests.methods.twins import InPlace, WithoutGradients, WithSoftmax, autograd, images, twin
+from tests.methods.twins import (
+    InPlace,
+    Modules,
+    ReshapedSoftmax,
+    WithoutGradients,
+    WithSoftmax,
+    autograd,
+    images,
+    twin,
+)
 from tests.reference.measure import difference
 
 
@@ -36,12 +45,13 @@ def recorded(monkeypatch):
     return seen
 
 
-def test_a_gradient_takes_one_run_of_the_model(recorded):
-    assert runs_of(twin(), method="gradient") == 1
+@pytest.mark.parametrize("way", [Modules, WithSoftmax, InPlace])
+def test_a_gradient_takes_one_run_of_the_model(way, recorded):
+    assert runs_of(twin(way), method="gradient") == 1
     assert not recorded
 
 
-@pytest.mark.parametrize("way", [WithSoftmax, WithoutGradients])
+@pytest.mark.parametrize("way", [ReshapedSoftmax, WithoutGradients])
 def test_a_recording_is_made_where_it_must_be(way, recorded):
     assert runs_of(twin(way), method="gradient") == 2
     assert len(recorded) == 1
@@ -52,13 +62,54 @@ def test_many_gradients_do_not_try_again_and_again(recorded):
     steps = runs_of(twin(), method="integrated-gradients", steps=8, pack=3)
     assert steps == 8 + 2
     assert not recorded
-    assert runs_of(twin(WithSoftmax), method="integrated-gradients", steps=8, pack=3) == 8 + 2 + 1
+    assert (
+        runs_of(twin(ReshapedSoftmax), method="integrated-gradients", steps=8, pack=3) == 8 + 2 + 1
+    )
     assert len(recorded) == 8 + 2
 
 
 def test_packed_rows_run_together():
     assert runs_of(twin(), method="smoothgrad", samples=20, pack=30) == 2 + 1  # 10 of 3 samples
     assert runs_of(twin(), method="smoothgrad", samples=20, pack=1) == 20 + 1
+
+
+def test_what_is_left_out_is_told_the_same_way():
+    plain = relprop.explain(twin(WithSoftmax), images(), 1, method="gradient")
+    replayed = relprop.explain(twin(ReshapedSoftmax), images(), 1, method="gradient")
+    assert plain.notes == replayed.notes and "aten._softmax.default at the end" in plain.notes[0]
+    assert torch.allclose(plain.output, replayed.output)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda z: torch.softmax(z, dim=1),
+        lambda z: nn.Softmax(1)(z),
+        lambda z: nn.functional.softmax(input=z, dim=1),
+        lambda z: nn.functional.log_softmax(z, 1, dtype=torch.float64),
+        lambda z: nn.LogSoftmax(1)(z),
+        lambda z: (z * 1).sigmoid_(),
+        lambda z: nn.LogSigmoid()(z),
+    ],
+)
+def test_every_way_to_end_is_seen_as_in_a_recording(ending):
+    logits, x = twin(), images()
+
+    def model(x):
+        return ending(logits(x))
+
+    found = relprop.explain(model, x, 1, method="gradient")
+    assert torch.allclose(found.output, relprop.record(model, x).output)
+    assert torch.allclose(found.output, logits(x))
+    assert difference(found.relevance, autograd(logits, x, 1)) <= 1e-12
+    assert len(found.notes) == 1
+
+
+def test_of_two_softmaxes_the_last_is_left_out():
+    logits, x = twin(), images()
+    found = relprop.explain(lambda x: logits(x).softmax(1).softmax(1), x, 1, method="gradient")
+    wanted = autograd(lambda x: logits(x).softmax(1), x, 1)
+    assert difference(found.relevance, wanted) <= 1e-12
 
 
 def test_a_softmax_that_is_hidden_from_autograd_is_found():

@@ -65,6 +65,13 @@ class WithSoftmax(Modules):
         return super().forward(x).softmax(1)
 
 
+class ReshapedSoftmax(Modules):
+    """Probabilities, and more code behind them."""
+
+    def forward(self, x):
+        return super().forward(x).softmax(1)[:, :, None].squeeze(2)
+
+
 class WithoutGradients(Modules):
     """Written for inference only."""
 
@@ -73,7 +80,7 @@ class WithoutGradients(Modules):
         return super().forward(x)
 
 
-WAYS = (Functional, Reused, InPlace, WithSoftmax, WithoutGradients)
+WAYS = (Functional, Reused, InPlace, WithSoftmax, ReshapedSoftmax, WithoutGradients)
 
 
 def twin(way=Modules, *, seed=0, bias=True, dtype=torch.float64):

@@ -33,16 +33,16 @@ def integrated_gradients(
     class_axis: int = -1,
     reference: Any = None,
     steps: int = 32,
-    pack: int = 32,
+    pack: int = 8,
 ) -> Explanation:
     """R_i = (x_i - x'_i) times the mean of df/dx_i between the reference x' and x.
 
     A question about attribution (Sundararajan et al. 2017): maps sum to f(x) - f(x'), up to the
     error of the integral, of which a warning tells. `reference`: None (zeros), a number, a tensor
     that broadcasts to the input, or a tuple or dict of these as the inputs are one. `steps` nodes
-    of Gauss and Legendre; `pack`: how many rows run at once, which takes the memory of as many
-    gradients of one sample. Cost: one gradient for each step, two forward passes. Raises as
-    `gradient`, and InvalidInput for options that do not fit.
+    of Gauss and Legendre; `pack`: how many rows run at once, at least one of each sample; more take
+    more memory, and less time on a device. Cost: one gradient for each step, two forward passes.
+    Raises as `gradient`, and InvalidInput for options that do not fit.
     """
     name = "integrated-gradients"
     for option, given in (("steps", steps), ("pack", pack)):
@@ -84,7 +84,7 @@ def smoothgrad(
     noise: float = 0.15,
     seed: int = 0,
     squared: bool = False,
-    pack: int = 32,
+    pack: int = 8,
 ) -> Explanation:
     """The mean of df/dx over noisy copies of the input (Smilkov et al. 2017).
 

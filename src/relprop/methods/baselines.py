@@ -11,12 +11,13 @@ from torch import Tensor
 from ..errors import InvalidInput
 from ..propagation.checks import check_batch
 from ..propagation.record import record
+from ..propagation.recording import Recording
 from ..propagation.route import find_ending
 from ..result import Explanation
 from .objective import Maps, Pass, asking, explanation_of, tensors_of
 from .options import whole_number
 from .registry import register
-from .replayed import notes_on
+from .replayed import embeddings, notes_on
 
 
 @register("random", question="baseline", cost="a forward pass, for the output")
@@ -26,13 +27,20 @@ def random(
     """Uniform numbers in [-1, 1), drawn anew for each sample, input and target.
 
     What a map is worth that knows nothing. They depend on `seed` and on the sample itself, so that
-    a batch equals its samples one by one. Cost: one forward pass, for the output and the target.
-    Raises InvalidInput, InvalidTarget.
+    a batch equals its samples one by one; token ids get a number each. Cost: one forward pass, for
+    the output and the target. Raises InvalidInput, InvalidTarget.
     """
     whole_number("random", "seed", seed, least=0)
-    run = _output_of(model, inputs, target, class_axis)
+    recording = record(model, inputs, layers=())
+    run = _output_of(recording, target, class_axis)
+    tokens = embeddings(recording)
     maps: Maps = [
-        [_drawn(tensor, (seed, number, k)) for number, tensor in enumerate(tensors_of(inputs))]
+        [
+            _drawn(tensor, (seed, number, k))
+            if tensor.is_floating_point() or number in tokens
+            else None
+            for number, tensor in enumerate(tensors_of(inputs))
+        ]
         for k in range(len(run.start.weights))
     ]
     return explanation_of("random", inputs, run, maps)
@@ -46,16 +54,17 @@ def edges(model: Any, inputs: Any, target: Any = None, *, class_axis: int = -1) 
     pass, for the output and the target. Raises InvalidInput for inputs without positions,
     InvalidTarget.
     """
-    run = _output_of(model, inputs, target, class_axis)
+    run = _output_of(record(model, inputs, layers=()), target, class_axis)
     found = [
         _edges(tensor) if tensor.is_floating_point() else None for tensor in tensors_of(inputs)
     ]
+    if not any(each is not None for each in found):
+        raise InvalidInput("edges need inputs with positions, and all of these are integers")
     return explanation_of("edges", inputs, run, [found] * len(run.start.weights))
 
 
-def _output_of(model: Any, inputs: Any, target: Any, class_axis: int) -> Pass:
-    """A forward pass: the output before its ending, and what the target says about it."""
-    recording = record(model, inputs, layers=())
+def _output_of(recording: Recording, target: Any, class_axis: int) -> Pass:
+    """The output before its ending, and what the target says about it."""
     check_batch(recording.output_value, recording.input_tensors)
     ending = find_ending(recording)
     output = ending.output(recording)
@@ -63,10 +72,8 @@ def _output_of(model: Any, inputs: Any, target: Any, class_axis: int) -> Pass:
     return Pass(output, start, [], [], notes_on(recording, ending))
 
 
-def _drawn(tensor: Tensor, numbers: tuple[int, ...]) -> Tensor | None:
-    """Random numbers for each sample of an input; None for integers."""
-    if not tensor.is_floating_point():
-        return None
+def _drawn(tensor: Tensor, numbers: tuple[int, ...]) -> Tensor:
+    """Random numbers for each sample of an input."""
     generator = torch.Generator()
     draws = []
     for sample in tensor.cpu():

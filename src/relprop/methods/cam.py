@@ -21,11 +21,11 @@ from ..propagation.record import record
 from ..propagation.recording import Recording
 from ..propagation.route import find_ending
 from ..result import Explanation
-from .objective import Ask, Maps, Pass, asking, explanation_of, gradients_at, side_by_side
+from .objective import Ask, Maps, Pass, asking, explanation_of, side_by_side
 from .positions import Layer, check_linear, find_layer, resized
 from .rectifiers import signal_pass
 from .registry import register
-from .replayed import ends_of, notes_on, replay
+from .replayed import derived, ends_of, notes_on, replay
 
 Weighted = Callable[[Tensor, Tensor], Tensor]  # activations, gradients -> [N, 1, ...]
 
@@ -132,7 +132,7 @@ def _activation_maps(
         again = replay(recording, {where.value.index: point}, keep=ends_of(recording, ending))
         output = ending.output(again)
         start = ask(output.detach(), again.tensor(recording.output_value).detach())
-        found = gradients_at(output, [point], start.weights) if output.requires_grad else []
+        found = derived(output, [point], start.weights) if output.requires_grad else []
     notes = notes_on(recording, ending)
     run = Pass(output.detach(), start, [point], found, notes)
     maps = []

@@ -20,8 +20,9 @@ POOLINGS = {"l2": "l2", "linf": "max"}
 def gradient(model: Any, inputs: Any, target: Any = None, *, class_axis: int = -1) -> Explanation:
     """df/dx: how the output would change with each input component.
 
-    A question about the function; maps are signed. One gradient, and one more forward pass where a
-    softmax at the end is left out. Raises InvalidInput, InvalidTarget, UnsupportedOperation.
+    A question about the function; maps are signed. Cost: one gradient, in time and memory; twice
+    the time where the model must be recorded (it runs without gradients, or reshapes after a
+    softmax that ends it). Raises InvalidInput, InvalidTarget, UnsupportedOperation.
     """
     run = Differentiator(model)(inputs, asking(target, class_axis))
     return explanation_of("gradient", inputs, run, run.gradients)

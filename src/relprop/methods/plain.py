@@ -1,7 +1,8 @@
 """Gradients of the model as it is, at the cost of one gradient; of its recording where it must be.
 
-A recording is needed where a softmax that ends the model must be left out, where the model runs
-without gradients or overwrites what autograd needs, and for token ids.
+A recording is needed where a softmax that ends the model is hidden (behind a reshape, in a
+checkpoint), where the model runs without gradients or overwrites what autograd needs, and for token
+ids.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..errors import RelpropError
@@ -21,9 +23,16 @@ from ..propagation.recorder import Recorder
 from ..propagation.recording import Value
 from ..propagation.surroundings import unchanged
 from .objective import Ask, Pass, gradients_at
-from .replayed import replayed_pass
+from .replayed import left_out, replayed_pass
 
-ENDINGS = ("Softmax", "LogSoftmax", "SafeSoftmax", "Sigmoid", "LogSigmoid")
+ENDINGS = {  # names of nodes, and of the operations that they belong to
+    "Softmax": "aten._softmax.default",
+    "LogSoftmax": "aten._log_softmax.default",
+    "SafeSoftmax": "aten._safe_softmax.default",
+    "Sigmoid": "aten.sigmoid.default",
+    "LogSigmoid": "aten.log_sigmoid_forward.default",
+}
+FUNCTIONS = {"softmax", "log_softmax", "sigmoid", "logsigmoid", "special_expit"}
 LAYERS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Linear", "MkldnnLinear", "Convolution")
 
 
@@ -77,22 +86,56 @@ class Differentiator:
     def _run(
         self, given: Any, points: list[Tensor | None], state: list[Tensor], ask: Ask
     ) -> Pass | None:
-        output = select_output(call_model(self.model, given))
+        with LastEnding() as last:
+            said = select_output(call_model(self.model, given))
         present = [point for point in points if point is not None]
         drawn = zip(state, _random_state(present), strict=True)
         if any(not torch.equal(before, after) for before, after in drawn):
             return None
-        if not output.requires_grad or _may_end_in_softmax(output):
+        output = last.before(said)
+        if not said.requires_grad or (output is said and _may_end_in_softmax(said)):
             return None
         if not bool(torch.isfinite(output).all()):
             return None
         check_batch(Value(0, output.shape, output.dtype), present)
-        start = ask(output.detach(), output.detach())
+        start = ask(output.detach(), said.detach())
         gradients = gradients_at(output, points, start.weights)
         for found in gradients:
             if any(p is not None and g is None for p, g in zip(points, found, strict=True)):
                 return None
-        return Pass(output.detach(), start, points, gradients)
+        notes = () if output is said else (left_out(ENDINGS[_kind(said.grad_fn)]),)
+        return Pass(output.detach(), start, points, gradients, notes)
+
+
+class LastEnding(TorchFunctionMode):
+    """Remembers what went into the softmax or sigmoid that ran last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: Tensor | None = None
+        self.node: Any = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in FUNCTIONS and isinstance(result, Tensor):
+            self.node, self.given = result.grad_fn, args[0] if args else None
+        return result
+
+    def before(self, output: Tensor) -> Tensor:
+        """The output without its ending, if that is what made it; otherwise the output itself."""
+        node, given = output.grad_fn, self.given
+        ends = node is not None and node is self.node and _kind(node) in ENDINGS
+        if not ends or not isinstance(given, Tensor) or given.shape != output.shape:
+            return output
+        assert node is not None
+        return given if node.next_functions[0][0] is given.grad_fn else output
+
+
+def _kind(node: Any) -> str:
+    """What a node of the graph is the backward pass of."""
+    return str(node.name()).partition("Backward")[0]
 
 
 def _point(tensor: Tensor) -> Tensor | None:
@@ -105,7 +148,7 @@ def _may_end_in_softmax(output: Tensor) -> bool:
     """
     node = output.grad_fn
     while node is not None:
-        name = node.name().partition("Backward")[0]
+        name = _kind(node)
         hidden = isinstance(node, torch._C._FunctionBase) or "jit" in name
         if hidden or name in ENDINGS:
             return True

@@ -6,7 +6,7 @@ in-place ones can be replaced, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..propagation.operations.registry import HANDLERS
 from ..propagation.recording import Operation, Recording, Value, leaves, replace_leaves
 from ..propagation.route import Ending, find_ending
 from ..propagation.traits import EMBEDDINGS
-from .objective import Ask, Pass, gradients_at
+from .objective import Ask, Maps, Pass, gradients_at
 
 aten = torch.ops.aten
 Replaced = Callable[[Operation], Callable[..., Any] | None]
@@ -99,12 +99,22 @@ def replayed_pass(
         start = ask(output.detach(), said.detach())
         if not output.requires_grad:
             raise _independent(recording, 0)
-        gradients = gradients_at(output, points, start.weights)
+        gradients = derived(output, points, start.weights)
     for found in gradients:
         for number, (point, gradient) in enumerate(zip(points, found, strict=True)):
             if point is not None and gradient is None:
                 raise _independent(recording, number)
     return Pass(output.detach(), start, points, gradients, notes_on(recording, ending))
+
+
+def derived(output: Tensor, points: Sequence[Tensor | None], weights: Sequence[Tensor]) -> Maps:
+    """`gradients_at` of a replay; UnsupportedOperation where an operation has no derivative."""
+    try:
+        return gradients_at(output, points, weights)
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise UnsupportedOperation(f"autograd finds no way back: {error}") from error
 
 
 def ends_of(recording: Recording, ending: Ending) -> set[int]:
@@ -117,15 +127,19 @@ def notes_on(recording: Recording, ending: Ending) -> tuple[str, ...]:
     """What the recording noted, and whether an ending was left out."""
     if ending.operation is None:
         return recording.notes
-    left_out = f"{ending.operation.name} at the end of the model is left out"
-    return (*recording.notes, f"{left_out}: what stands before it is explained")
+    return (*recording.notes, left_out(ending.operation.name))
+
+
+def left_out(name: str) -> str:
+    """The note on the ending of a model."""
+    return f"{name} at the end of the model is left out: what stands before it is explained"
 
 
 def _points(recording: Recording, *, tokens: bool) -> tuple[list[Tensor | None], dict[int, Tensor]]:
     """For each input where its gradient is taken; and what the values are that a replay starts
     from.
     """
-    embedded = _embeddings(recording)
+    embedded = embeddings(recording)
     points: list[Tensor | None] = []
     starts: dict[int, Tensor] = {}
     for number, tensor in enumerate(recording.input_tensors):
@@ -149,7 +163,7 @@ def _points(recording: Recording, *, tokens: bool) -> tuple[list[Tensor | None],
     return points, starts
 
 
-def _embeddings(recording: Recording) -> dict[int, Operation]:
+def embeddings(recording: Recording) -> dict[int, Operation]:
     """The operations that embed token ids, by the number of the input that holds these."""
     inputs = {v.index: number for number, v in enumerate(recording.input_values) if v is not None}
     found: dict[int, Operation] = {}
