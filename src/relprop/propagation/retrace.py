@@ -35,6 +35,9 @@ aten = torch.ops.aten
 COPYING_VIEWS = set(overloads("_unsafe_view", "_reshape_alias"))
 
 
+PLAIN = {int, float, bool, type(None)}  # what lists of sizes, strides and flags hold
+
+
 class Departed(BaseException):
     """The model did something else than on its route."""
 
@@ -151,7 +154,7 @@ class Follower(Recorder):
         """Whether this is the operation that comes next, one that changes nothing in place."""
         if self.left or self.suspended or self.position == len(self.expected):
             return False
-        return self.expected[self.position].target is func and not traits(func).mutable
+        return self.expected[self.position].target is func and self.route.pure[self.position]
 
     def note(self, func: Any, args: Any, kwargs: Any, result: Any, known: list[Value]) -> None:
         if func in SHAPE_ONLY or (func is aten.fill.Tensor and id(args[1]) not in self.known):
@@ -238,6 +241,8 @@ class Follower(Recorder):
         if isinstance(wanted, Tensor):
             return isinstance(found, Tensor) and _equal(found, wanted)
         if isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
+            if set(map(type, found)) <= PLAIN:
+                return list(found) == list(wanted)
             return self._are_same(found, wanted)
         return type(found) is type(wanted) and bool(found == wanted)
 

@@ -25,7 +25,7 @@ from .operations.registry import HANDLERS, overloads
 from .operations.weights import Weight
 from .plan import Plan
 from .recording import Operation, Recording, Value, leaves, replace_leaves
-from .traits import EMBEDDINGS
+from .traits import EMBEDDINGS, traits
 
 ENDINGS = set(
     overloads("_softmax", "_log_softmax", "sigmoid", "_safe_softmax", "log_sigmoid_forward")
@@ -94,6 +94,12 @@ class Route:
         """Whether functions must be seen as a whole, or a detour around autograd as it is."""
         targets = [operation.target for operation in self.recording.operations]
         return any(target in DETACHED or not isinstance(target, OpOverload) for target in targets)
+
+    @cached_property
+    def pure(self) -> list[bool]:
+        """Whether each operation is one of ATen's that changes nothing in place."""
+        targets = [operation.target for operation in self.recording.operations]
+        return [isinstance(t, OpOverload) and not traits(t).mutable for t in targets]
 
     @cached_property
     def kernels(self) -> dict[int, Weight]:
