@@ -64,7 +64,7 @@ def test_the_two_component_pattern_of_a_rectified_neuron_is_the_signal():
 
 @pytest.mark.parametrize("estimator", ["linear", "relu"])
 def test_patterns_are_their_formula(estimator):
-    """a = (E+[x y] - E+[x] E[y]) / w (...), neuron by neuron, for a layer with a bias."""
+    """a = cov(x, y) / var(y) over inputs that fire, neuron by neuron, for a layer with a bias."""
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).double()
     x = torch.randn(200, 4).double() + 1
     found = learn_patterns(model, [x[:70], x[70:]], estimator=estimator)
@@ -74,7 +74,7 @@ def test_patterns_are_their_formula(estimator):
         for k, weight in enumerate(layer.weight.detach()):
             fires = y[:, k] > 0 if estimator == "relu" and name == "0" else torch.ones(200) > 0
             part, said = read[fires], y[fires, k]
-            numerator = (part * said[:, None]).mean(0) - part.mean(0) * y[:, k].mean()
+            numerator = (part * said[:, None]).mean(0) - part.mean(0) * said.mean()
             wanted = numerator / (weight @ numerator)
             assert torch.allclose(found.tensors[name][:, k].double(), wanted, atol=1e-5)
 
@@ -186,7 +186,7 @@ def test_patterns_are_saved_and_read_back(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InvalidInput, match="is no file of patterns"):
         Patterns.load(tmp_path / "bad.safetensors")
-    relprop.explain(twin(), images(), 1).save(tmp_path / "map.safetensors")
+    relprop.explain(twin(), images(), 1, method="gradient").save(tmp_path / "map.safetensors")
     with pytest.raises(InvalidInput, match="does not hold patterns that relprop saved"):
         Patterns.load(tmp_path / "map.safetensors")
 

@@ -73,7 +73,7 @@ class Moments:
             self.middle = layer.per_output(y) / layer.per_output(ones)
         y = y - layer.beside_outputs(self.middle)
         found = [
-            *(layer.per_output(tensor).double() for tensor in (ones, y, fires)),
+            *(layer.per_output(tensor).double() for tensor in (fires, fires * y)),
             *(layer.products(x, tensor).double() for tensor in (fires, fires * y)),
         ]
         pairs = zip(self.sums, found, strict=True)
@@ -81,14 +81,14 @@ class Moments:
         self.layer = layer
 
     def patterns(self) -> Tensor:
-        """a = (E+[x y] - E+[x] E[y]) / w (E+[x y] - E+[x] E[y]), E+ over inputs that fire; zero
-        for neurons that never do, or never change.
+        """a = cov(x, y) / w cov(x, y), over inputs that make the neuron fire; zero for neurons that
+        never do, or never change.
         """
-        count, total, fired, inputs, products = self.sums
-        layer, mean = self.layer, total / count
+        count, total, inputs, products = self.sums
+        layer, share = self.layer, 1 / count.clamp(min=1)
         weights = layer.weight(torch.float64)
-        share = layer.beside_weights(1 / fired.clamp(min=1))
-        covariance = (products - inputs * layer.beside_weights(mean)) * share
+        covariance = products - inputs * layer.beside_weights(total * share)
+        covariance = covariance * layer.beside_weights(share)
         variance = layer.over_inputs(weights * covariance)
         least = LEAST * layer.over_inputs((weights * covariance).abs())
         scale = torch.where(variance > least, 1 / variance, 0.0)

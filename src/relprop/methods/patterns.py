@@ -3,7 +3,8 @@
 A weight vector w filters the signal out of distraction, so w itself is not the signal. For an input
 x = a s + distraction and a neuron y = w x, the pattern a is the covariance of x and y over the
 variance of y: what changes in x with y. For a neuron that a ReLU follows, only inputs that make it
-fire tell (the two-component estimator).
+fire tell (the two-component estimator); both moments are taken over these, so that neither a bias
+nor a distraction with a mean changes the pattern.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ def segments_of(x: Tensor, segments: Any) -> Tensor:
                 f"squares of edge {segments} need images [N, C, H, W], got {tuple(x.shape)}; give "
                 "segments= as labels"
             )
-        rows, columns = (torch.arange(size, device=x.device) // segments for size in shape[1:])
+        rows, columns = (_evenly(size, segments).to(x.device) for size in shape[1:])
         labels = rows[:, None] * (int(columns[-1]) + 1) + columns
         return labels.expand(shape).contiguous()
     try:
@@ -232,6 +232,14 @@ def segments_of(x: Tensor, segments: Any) -> Tensor:
             f"segments= must be a whole number or integer labels that broadcast to {tuple(shape)}"
         ) from error
     return torch.unique(labels, return_inverse=True)[1].reshape(shape)
+
+
+def _evenly(size: int, edge: int) -> Tensor:
+    """`[size]`: numbers of pieces of about this edge, none smaller than the others by more than one
+    position: a small piece at the border would get a large share a component.
+    """
+    pieces = max(1, round(size / edge))
+    return torch.arange(size) * pieces // size
 
 
 def _shared(found: Tensor, labels: Tensor) -> Tensor:
