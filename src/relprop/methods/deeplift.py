@@ -26,7 +26,7 @@ INCOMPLETE = 1e-2
 SMALLEST = 1e-30
 
 
-@register("deeplift", question="attribution", cost="about 2: two runs and a walk back")
+@register("deeplift", question="attribution", cost="about 4; 7 with reveal-cancel")
 def deeplift(
     model: Any,
     inputs: Any,
