@@ -157,8 +157,8 @@ def _explain(
 ) -> Explanation:
     model = network_of(model)
     check_names(model, options)
-    recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
     with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
+        recording = record_run(model, inputs, layers=options.layers, differentiable=differentiable)
         route = find_route(recording, options)
         return explain_run(recording, route, target, options, release=not differentiable)
 

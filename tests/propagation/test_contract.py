@@ -462,3 +462,16 @@ def test_a_scripted_part_is_refused_or_followed():
     x = torch.rand(2, 4)
     found = relprop.explain(model, x, 0, rules="epsilon")
     assert found.conservation_gap.max() < 1e-5
+
+
+def test_a_model_that_writes_into_its_input_under_inference_mode():
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return x.add_(1).flatten(1).sum(1, keepdim=True)
+
+    x = torch.rand(2, 4)
+    before = x.clone()
+    with torch.inference_mode():
+        found = relprop.explain(Shifted().eval(), x, 0, rules="epsilon")
+    assert torch.equal(x, before)
+    assert torch.allclose(found.relevance, x, atol=1e-5)
