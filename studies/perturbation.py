@@ -49,6 +49,7 @@ def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="?", default="mnist", choices=MODELS)
+    parser.add_argument("--weights", type=Path, help="what studies/train_cifar10.py wrote")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--region", type=int)
     parser.add_argument("--repeats", type=int, default=3)
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     out = options.out or Path("study-perturbation") / options.data
-    model = relprop.models.load(MODELS[options.data])
+    model = relprop.models.load(MODELS[options.data], weights=options.weights)
     images = read_data([options.data], model, limit=options.images)
     torch.manual_seed(0)
     comparison = relprop.evaluate(

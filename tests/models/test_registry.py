@@ -6,8 +6,9 @@ from relprop.errors import InvalidInput, UnknownName
 from relprop.models import load, names
 
 ALL = [
-    "lenet5", "mlp-tanh", "mlp-relu", "squeezenet", "efficientnet-lite0", "caffenet", "adiencenet",
-    "vgg16", "vgg-cnn-s", "googlenet", "resnet50", "densenet121",
+    "lenet5", "mlp-tanh", "mlp-relu", "cifar10-vgg", "cifar10-vgg-lrn", "squeezenet",
+    "efficientnet-lite0", "caffenet", "adiencenet", "vgg16", "vgg-cnn-s", "googlenet",
+    "resnet50", "densenet121",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from relprop.errors import InvalidInput, UnknownName
 from relprop.models import architectures
+from relprop.models.cifar10 import CifarVgg
 from relprop.models.imagenet_weights import imagenet_weights
 from relprop.models.initialisation import randomise
 from relprop.models.mnist import LeNet5, Mlp
@@ -34,12 +35,15 @@ def _shipped(file: str) -> Weights:
     return parse_safetensors((resources.files("relprop.models") / "weights" / file).read_bytes())
 
 
+_CIFAR = "train them in half an hour: python studies/train_cifar10.py{}"
 _TRAINABLE = "train them in an hour: python studies/train_mnist.py {}"
 
 _ENTRIES: dict[str, Entry] = {
     "lenet5": Entry(LeNet5, partial(_shipped, "lenet5.safetensors")),
     "mlp-tanh": Entry(lambda: Mlp("tanh"), hint=_TRAINABLE.format("mlp-tanh")),
     "mlp-relu": Entry(lambda: Mlp("relu"), hint=_TRAINABLE.format("mlp-relu")),
+    "cifar10-vgg": Entry(CifarVgg, hint=_CIFAR.format("")),
+    "cifar10-vgg-lrn": Entry(lambda: CifarVgg(normalise=True), hint=_CIFAR.format(" --lrn")),
     "squeezenet": Entry(architectures.SqueezeNet, partial(imagenet_weights, "squeezenet")),
     "efficientnet-lite0": Entry(
         architectures.EfficientNetLite0, partial(imagenet_weights, "efficientnet-lite0")
@@ -59,6 +63,8 @@ _OTHER_NAMES = {
     "efficientnet_lite0": "efficientnet-lite0",
     "mlp_tanh": "mlp-tanh",
     "mlp_relu": "mlp-relu",
+    "cifar10_vgg": "cifar10-vgg",
+    "cifar10_vgg_lrn": "cifar10-vgg-lrn",
     "vgg_cnn_s": "vgg-cnn-s",
 }
 

@@ -1,0 +1,261 @@
+"""Trains the CIFAR-10 networks on 50,000 images and prints their test accuracy (thesis 3.4).
+
+    python studies/train_cifar10.py                   # cifar10-vgg, whose weights are shipped
+    python studies/train_cifar10.py --lrn             # cifar10-vgg-lrn
+
+Written to --out: a checkpoint after every epoch in a folder named like the network, for the study
+of heatmaps over a training (fig. 3.7); the final weights beside it; and a JSON file with the
+settings and, for every checkpoint, its test accuracy, measured from the stored half precision. The
+last epoch is what counts: nothing is chosen by test accuracy.
+
+Stochastic gradient descent with Nesterov's momentum; images cropped at random after a reflected
+border of four pixels, and mirrored at random; He's initial weights; a rate that rises linearly for
+a fifth of the steps and then falls linearly to zero. Instead of batch norm, the convolutions'
+weights are standardised while they are trained; what is stored are plain weights. One thread. A run
+that was stopped goes on from its last epoch.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.parametrize import register_parametrization
+
+from relprop.data import cifar10
+from relprop.models.cifar10 import CifarVgg
+
+BORDER = 4  # pixels
+RISING = 0.2  # of all steps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a training is made of; stored beside its result."""
+
+    lrn: bool = False
+    epochs: int = 16
+    rate: float = 0.05
+    batch: int = 64
+    momentum: float = 0.9
+    decay: float = 5e-4
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The network's name in relprop's registry."""
+        return "cifar10-vgg-lrn" if self.lrn else "cifar10-vgg"
+
+
+class AugmentedImages:
+    """Batches of images, cropped and mirrored at random, as the network takes them."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        border = ((0, 0), (BORDER, BORDER), (BORDER, BORDER), (0, 0))
+        self.padded = torch.from_numpy(np.pad(images.transpose(0, 2, 3, 1), border, "reflect"))
+        self.steps = torch.arange(images.shape[-1])
+
+    def batch(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """`[N, 3, 32, 32]`, channels last in memory."""
+        shape = (2, len(indices), 1)
+        down, right = torch.randint(0, 2 * BORDER + 1, shape, generator=generator) + self.steps
+        mirrored = torch.rand(len(indices), 1, generator=generator) < 0.5
+        right = torch.where(mirrored, right.flip(1), right)
+        return standardised(self.padded[indices[:, None, None], down[:, :, None], right[:, None]])
+
+
+def standardised(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 `[N, H, W, 3]` -> `[N, 3, H, W]`, what the network's preprocessing makes of them."""
+    mean, std = torch.tensor([CifarVgg.preprocessing.mean, CifarVgg.preprocessing.std])
+    return pixels.float().mul_(1 / (255 * std)).sub_(mean / std).permute(0, 3, 1, 2)
+
+
+class Standardised(nn.Module):
+    """A convolution's weights: mean zero, He's variance, and a gain for each output channel.
+
+    Scaled weight standardisation (Brock et al. 2021, after Qiao et al. 2019). It only says how the
+    weights are parametrised: the network computes with what comes out, and nothing else is new.
+    """
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(len(weight), 1, 1, 1))
+        self.variance = 2 / weight[0].numel()
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """`[O, I, H, W]` -> the same shape."""
+        variance, mean = torch.var_mean(weight, (1, 2, 3), keepdim=True)
+        return self.gain * (weight - mean) * torch.rsqrt(variance / self.variance + 1e-8)
+
+
+def new_network(lrn: bool) -> nn.Module:
+    """He's initial weights, biases at zero, standardised convolutions."""
+    model = CifarVgg(normalise=lrn)
+    for layer in model:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.Conv2d):
+            register_parametrization(layer, "weight", Standardised(layer.weight))
+    return model.to(memory_format=torch.channels_last)
+
+
+def plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What the network computes with, by the names of `CifarVgg`, in half precision."""
+    layers = [(n, m) for n, m in model.named_children() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return {
+        f"{name}.{kind}": getattr(layer, kind).detach().half().contiguous()
+        for name, layer in layers
+        for kind in ("weight", "bias")
+    }
+
+
+def rate_at(step: int, steps: int, peak: float) -> float:
+    """The learning rate of a step: up to the peak, then down to zero."""
+    rising = max(1, round(RISING * steps))
+    return peak * min((step + 1) / rising, (steps - step) / (steps - rising + 1))
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
+    """The share of images that are classified rightly."""
+    model.eval()
+    right = 0
+    for start in range(0, len(images), 250):
+        pixels = torch.from_numpy(images[start : start + 250]).permute(0, 2, 3, 1)
+        predicted = model(standardised(pixels.contiguous())).argmax(1).numpy()
+        right += int((predicted == labels[start : start + 250]).sum())
+    return right / len(images)
+
+
+class Training:
+    """A network on its way: everything that has to be kept so that it can go on."""
+
+    def __init__(self, settings: Settings, out: Path) -> None:
+        torch.manual_seed(settings.seed)  # for the initial weights and for dropout
+        self.settings, self.out = settings, out
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.model = new_network(settings.lrn)
+        self.optimiser = torch.optim.SGD(
+            self.model.parameters(),
+            momentum=settings.momentum,
+            weight_decay=settings.decay,
+            nesterov=True,
+        )
+        self.curve: list[dict] = []
+        self.state = out / f"{settings.name}.state.pt"
+        if self.state.exists():
+            self._resume()
+
+    def epoch(self, images: AugmentedImages, labels: torch.Tensor) -> float:
+        """One pass over all images; the mean loss."""
+        self.model.train()
+        batches = torch.randperm(len(labels), generator=self.generator).split(self.settings.batch)
+        steps = self.settings.epochs * len(batches)
+        losses = []
+        for indices in batches:
+            step = len(self.curve) * len(batches) + len(losses)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate_at(step, steps, self.settings.rate)
+            batch = images.batch(indices, self.generator)
+            loss = functional.cross_entropy(self.model(batch), labels[indices])
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            losses.append(loss.item())
+        return sum(losses) / len(losses)
+
+    def checkpoint(self) -> tuple[str, nn.Module]:
+        """Stores the weights in half precision; the file's name and the network as stored."""
+        weights = plain_weights(self.model)
+        file = f"{self.settings.name}/epoch-{len(self.curve) + 1:02d}.safetensors"
+        (self.out / file).parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, self.out / file)
+        save_file(weights, self.out / f"{self.settings.name}.safetensors")
+        stored = CifarVgg(normalise=self.settings.lrn)
+        stored.load_state_dict(weights)
+        return file, stored.to(memory_format=torch.channels_last)
+
+    def keep(self) -> None:
+        """Writes the curve, and all that another run needs to go on from here."""
+        state = {
+            "settings": asdict(self.settings),
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "dropout": torch.get_rng_state(),
+            "curve": self.curve,
+        }
+        partial = self.state.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.state)
+        record = {"settings": asdict(self.settings), "curve": self.curve}
+        (self.out / f"{self.settings.name}.json").write_text(
+            json.dumps(record, indent=1), encoding="utf-8"
+        )
+
+    def _resume(self) -> None:
+        stored = torch.load(self.state, weights_only=True)
+        if stored["settings"] != asdict(self.settings):
+            raise SystemExit(
+                f"{self.state} is of another training, {stored['settings']}: move it away"
+            )
+        self.model.load_state_dict(stored["model"])
+        self.optimiser.load_state_dict(stored["optimiser"])
+        self.generator.set_state(stored["generator"])
+        torch.set_rng_state(stored["dropout"])
+        self.curve = stored["curve"]
+
+
+def train(settings: Settings, out: Path, folder: Path | None) -> list[dict]:
+    """Trains, prints and keeps a line an epoch; the curve, a dict for each checkpoint."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    training = Training(settings, out)
+    images, labels = cifar10("train", folder=folder)
+    test_images, test_labels = cifar10("test", folder=folder)
+    augmented, targets = AugmentedImages(images), torch.from_numpy(labels)
+    while len(training.curve) < settings.epochs:
+        start, start_cpu = time.perf_counter(), time.process_time()
+        loss = training.epoch(augmented, targets)
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+        file, stored = training.checkpoint()
+        point = {
+            "epoch": len(training.curve) + 1,
+            "loss": loss,
+            "test_accuracy": accuracy(stored, test_images, test_labels),
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(cpu_seconds, 1),  # the same where nothing else runs
+            "checkpoint": file,
+        }
+        training.curve.append(point)
+        training.keep()
+        print(json.dumps(point), flush=True)
+    last = training.curve[-1]["test_accuracy"]
+    print(f"{settings.name}: {last:.2%} of {len(test_images)} test images")
+    return training.curve
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description="Train the CIFAR-10 networks")
+    parser.add_argument("--lrn", action="store_true", help="with local response normalisation")
+    parser.add_argument("--epochs", type=int, default=Settings.epochs)
+    parser.add_argument("--rate", type=float, default=Settings.rate, help="highest learning rate")
+    parser.add_argument("--batch", type=int, default=Settings.batch)
+    parser.add_argument("--seed", type=int, default=Settings.seed)
+    parser.add_argument("--out", type=Path, default=Path(".cache/cifar10"))
+    parser.add_argument("--data", type=Path, help="folder with the package's PNG and JSON files")
+    given = parser.parse_args()
+    settings = Settings(given.lrn, given.epochs, given.rate, given.batch, seed=given.seed)
+    train(settings, given.out, given.data)
+
+
+if __name__ == "__main__":
+    main()
