@@ -12,6 +12,9 @@ from .estimate import intervals
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COLOURS = 10  # that matplotlib draws lines in, before it begins again
+STYLES = ("-", "--", ":", "-.")
+
 
 def curve_figure(curves: Mapping[str, Curve], *, over: Curve | None = None) -> Figure:
     """The mean drop f(x_0) - f(x_k) after every step, with its 95 % band; one line a curve.
@@ -26,7 +29,7 @@ def curve_figure(curves: Mapping[str, Curve], *, over: Curve | None = None) -> F
         raise InvalidInput("there is nothing to draw: no curve is given")
     figure = new_figure(7.5, 4)
     ax = figure.subplots()
-    for name, curve in curves.items():
+    for number, (name, curve) in enumerate(curves.items()):
         drops = curve.drops.mean(0)
         if over is not None:
             check_comparable(curve, over)
@@ -34,7 +37,8 @@ def curve_figure(curves: Mapping[str, Curve], *, over: Curve | None = None) -> F
         low, high = intervals(drops)
         steps = range(drops.shape[1])
         ax.fill_between(steps, low.numpy(), high.numpy(), alpha=0.2, linewidth=0)
-        ax.plot(steps, drops.mean(0).numpy(), label=name)
+        style = STYLES[number // COLOURS % len(STYLES)]
+        ax.plot(steps, drops.mean(0).numpy(), label=name, linestyle=style)
     ax.axhline(0, color="0.4", linewidth=0.8)
     ax.set_xlabel("steps")
     ax.set_ylabel("drop of the score" if over is None else "drop of the score, over the baseline")
