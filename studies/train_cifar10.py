@@ -1,7 +1,9 @@
 """Trains the CIFAR-10 networks on 50,000 images and prints their test accuracy (thesis 3.4).
 
-    python studies/train_cifar10.py                   # cifar10-vgg, whose weights are shipped
-    python studies/train_cifar10.py --lrn             # cifar10-vgg-lrn
+    python studies/train_cifar10.py                       # cifar10-vgg, whose weights are shipped
+    python studies/train_cifar10.py --lrn                 # or --network vgg-lrn: cifar10-vgg-lrn
+    python studies/train_cifar10.py --network residual    # for studies/default_presets.py
+    python studies/train_cifar10.py --network gelu        # likewise
 
 Written to --out: a checkpoint after every epoch in a folder named like the network, for the study
 of heatmaps over a training (fig. 3.7); the final weights beside it; and a JSON file with the
@@ -10,16 +12,21 @@ last epoch is what counts: nothing is chosen by test accuracy.
 
 Stochastic gradient descent with Nesterov's momentum; images cropped at random after a reflected
 border of four pixels, and mirrored at random; He's initial weights; a rate that rises linearly for
-a fifth of the steps and then falls linearly to zero. Instead of batch norm, the convolutions'
-weights are standardised while they are trained; what is stored are plain weights. One thread. A run
-that was stopped goes on from its last epoch.
+a fifth of the steps and then falls linearly to zero. In the VGGs, instead of batch norm, the
+convolutions' weights are standardised while they are trained; what is stored are plain weights. The
+others have batch norm, and are defined in studies/cifar10_networks.py. One thread. A run that was
+stopped goes on from its last epoch.
 """
 
 import argparse
 import json
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +38,14 @@ from torch.nn.utils.parametrize import register_parametrization
 from relprop.data import cifar10
 from relprop.models.cifar10 import CifarVgg
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script, it finds its neighbours
+from studies import cifar10_networks
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "vgg": CifarVgg,
+    "vgg-lrn": partial(CifarVgg, normalise=True),
+    **cifar10_networks.NETWORKS,
+}
 BORDER = 4  # pixels
 RISING = 0.2  # of all steps
 
@@ -39,7 +54,7 @@ RISING = 0.2  # of all steps
 class Settings:
     """What a training is made of; stored beside its result."""
 
-    lrn: bool = False
+    network: str = "vgg"
     epochs: int = 16
     rate: float = 0.05
     batch: int = 64
@@ -49,8 +64,21 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """The network's name in relprop's registry."""
-        return "cifar10-vgg-lrn" if self.lrn else "cifar10-vgg"
+        """The network's name; for the VGGs, in relprop's registry."""
+        return f"cifar10-{self.network}"
+
+
+# Batch norm allows a higher rate; ten epochs are enough to compare explanations on.
+OWN: dict[str, dict[str, Any]] = {
+    "residual": {"epochs": 10, "rate": 0.1},
+    "gelu": {"epochs": 10, "rate": 0.1},
+}
+
+
+def settings_of(network: str, **given: Any) -> Settings:
+    """A network's settings: what is given (not None), then its own, then the common ones."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return Settings(network, **(OWN.get(network, {}) | chosen))
 
 
 class AugmentedImages:
@@ -94,25 +122,32 @@ class Standardised(nn.Module):
         return self.gain * (weight - mean) * torch.rsqrt(variance / self.variance + 1e-8)
 
 
-def new_network(lrn: bool) -> nn.Module:
-    """He's initial weights, biases at zero, standardised convolutions."""
-    model = CifarVgg(normalise=lrn)
-    for layer in model:
+def new_network(network: str) -> nn.Module:
+    """He's initial weights, biases at zero; the VGGs' convolutions are standardised."""
+    model = NETWORKS[network]()
+    for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        if isinstance(layer, nn.Conv2d):
-            register_parametrization(layer, "weight", Standardised(layer.weight))
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    if isinstance(model, CifarVgg):
+        for layer in model:
+            if isinstance(layer, nn.Conv2d):
+                register_parametrization(layer, "weight", Standardised(layer.weight))
     return model.to(memory_format=torch.channels_last)
 
 
 def plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What the network computes with, by the names of `CifarVgg`, in half precision."""
-    layers = [(n, m) for n, m in model.named_children() if isinstance(m, nn.Conv2d | nn.Linear)]
+    """What the network computes with, by the names of the plain network, in half precision."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+            values = {kind: getattr(module, kind, None) for kind in kinds}
+            found |= {f"{name}.{kind}": v for kind, v in values.items() if v is not None}
     return {
-        f"{name}.{kind}": getattr(layer, kind).detach().half().contiguous()
-        for name, layer in layers
-        for kind in ("weight", "bias")
+        name: (value.detach().half() if value.is_floating_point() else value).contiguous()
+        for name, value in found.items()
     }
 
 
@@ -141,7 +176,7 @@ class Training:
         torch.manual_seed(settings.seed)  # for the initial weights and for dropout
         self.settings, self.out = settings, out
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.model = new_network(settings.lrn)
+        self.model = new_network(settings.network)
         self.optimiser = torch.optim.SGD(
             self.model.parameters(),
             momentum=settings.momentum,
@@ -178,7 +213,7 @@ class Training:
         (self.out / file).parent.mkdir(parents=True, exist_ok=True)
         save_file(weights, self.out / file)
         save_file(weights, self.out / f"{self.settings.name}.safetensors")
-        stored = CifarVgg(normalise=self.settings.lrn)
+        stored = NETWORKS[self.settings.network]()
         stored.load_state_dict(weights)
         return file, stored.to(memory_format=torch.channels_last)
 
@@ -202,10 +237,11 @@ class Training:
 
     def _resume(self) -> None:
         stored = torch.load(self.state, weights_only=True)
-        if stored["settings"] != asdict(self.settings):
-            raise SystemExit(
-                f"{self.state} is of another training, {stored['settings']}: move it away"
-            )
+        settings = stored["settings"]
+        if "lrn" in settings:  # as it was written while there were only the VGGs
+            settings["network"] = "vgg-lrn" if settings.pop("lrn") else "vgg"
+        if settings != asdict(self.settings):
+            raise SystemExit(f"{self.state} is of another training, {settings}: move it away")
         self.model.load_state_dict(stored["model"])
         self.optimiser.load_state_dict(stored["optimiser"])
         self.generator.set_state(stored["generator"])
@@ -245,16 +281,19 @@ def train(settings: Settings, out: Path, folder: Path | None) -> list[dict]:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description="Train the CIFAR-10 networks")
-    parser.add_argument("--lrn", action="store_true", help="with local response normalisation")
-    parser.add_argument("--epochs", type=int, default=Settings.epochs)
-    parser.add_argument("--rate", type=float, default=Settings.rate, help="highest learning rate")
+    parser.add_argument("--network", choices=NETWORKS, default="vgg")
+    parser.add_argument(
+        "--lrn", dest="network", action="store_const", const="vgg-lrn", help="as --network vgg-lrn"
+    )
+    parser.add_argument("--epochs", type=int, help="16 for the VGGs, 10 for the others")
+    parser.add_argument("--rate", type=float, help="the highest learning rate: 0.05, or 0.1")
     parser.add_argument("--batch", type=int, default=Settings.batch)
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--out", type=Path, default=Path(".cache/cifar10"))
     parser.add_argument("--data", type=Path, help="folder with the package's PNG and JSON files")
     given = parser.parse_args()
-    settings = Settings(given.lrn, given.epochs, given.rate, given.batch, seed=given.seed)
-    train(settings, given.out, given.data)
+    chosen = {"rate": given.rate, "batch": given.batch, "seed": given.seed}
+    train(settings_of(given.network, epochs=given.epochs, **chosen), given.out, given.data)
 
 
 if __name__ == "__main__":

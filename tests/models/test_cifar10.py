@@ -108,9 +108,9 @@ def test_every_checkpoint_is_as_good_as_its_line_says(folder, tmp_path):
     assert all(torch.equal(last[name], stored[name]) for name in stored)
 
 
-@pytest.mark.parametrize("lrn", [False, True])
-def test_a_stopped_training_goes_on_where_it_was(folder, tmp_path, monkeypatch, lrn):
-    settings = train_cifar10.Settings(lrn=lrn, epochs=3, batch=10)
+@pytest.mark.parametrize("network", ["vgg", "vgg-lrn", "residual", "gelu"])
+def test_a_stopped_training_goes_on_where_it_was(folder, tmp_path, monkeypatch, network):
+    settings = train_cifar10.Settings(network=network, epochs=3, batch=10)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train_cifar10.train(settings, whole, folder)
     keep = train_cifar10.Training.keep
@@ -129,4 +129,6 @@ def test_a_stopped_training_goes_on_where_it_was(folder, tmp_path, monkeypatch, 
     first, second = load_file(whole / file), load_file(stopped / file)
     assert all(torch.equal(first[name], second[name]) for name in first)
     with pytest.raises(SystemExit, match="of another training"):
-        train_cifar10.train(train_cifar10.Settings(lrn=lrn, epochs=4, batch=10), stopped, folder)
+        train_cifar10.train(
+            train_cifar10.Settings(network=network, epochs=4, batch=10), stopped, folder
+        )
