@@ -26,9 +26,11 @@ bench: .venv/.dev .cache/rivals/.done
 	$(BIN)/python -m bench $(BENCH)
 
 studies: .venv/.dev
-	for model in lenet5 mlp-relu mlp-tanh; do $(BIN)/python studies/train_mnist.py $$model || exit 1; done
-	for study in $(filter-out studies/train_mnist.py,$(wildcard studies/*.py)); do \
-	    $(BIN)/python $$study || exit 1; done
+	for model in lenet5 mlp-relu mlp-tanh; do $(BIN)/python -m studies.train_mnist $$model || exit 1; done
+	$(BIN)/python -m studies.train_cifar10
+	$(BIN)/python -m studies.train_cifar10 --lrn
+	for study in $(filter-out train_%,$(basename $(notdir $(wildcard studies/*.py)))); do \
+	    $(BIN)/python -m studies.$$study || exit 1; done
 	$(BIN)/pytest -q -m study || test $$? -eq 5  # 5: no test is marked so
 
 clean:

@@ -1,79 +1,88 @@
-"""Region perturbation of MNIST and CIFAR-10 images for many methods (thesis 3.4, fig. 3.4, 3.5).
+"""Region perturbation of MNIST and CIFAR-10 images (thesis 3.4, fig. 3.5).
 
-`python studies/perturbation.py mnist` writes table.csv, curves and a report into `--out`, and
-prints the ranking. The thesis's settings (AlphaBeta(2, -1), Epsilon of 0.01 and 100, sensitivity,
-deconvolution) stand beside our presets. What is finished is kept: run again, it goes on.
+    python -m studies.perturbation                          # every run of RUNS
+    python -m studies.perturbation lenet5 --images 100
+
+For each network: table.csv, curves and a report in a folder of `--out`, and the ranking on the
+screen. Every method that relprop knows on LeNet-5 and on the CIFAR-10 network; the thesis's
+settings and our presets on the same network with local response normalisation. Regions of 4 x 4
+pixels go two at a time, until half of the image is replaced. What is finished is kept: run again,
+it goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import relprop
 from relprop.app.evaluating import read_data, write_all
+from relprop.evaluation.comparison import Comparison
+from studies.every_method import every_method, few_methods
 
-MODELS = {"mnist": "lenet5", "cifar10": "cifar10-vgg"}
-REGIONS = {"mnist": 4, "cifar10": 4}
-FILLS = ("uniform", "blur", "mean")
-
-
-def methods() -> dict[str, Any]:
-    """Label -> method: what the thesis compares, our presets, and others."""
-    return {
-        "lrp AlphaBeta(2, -1)": relprop.AlphaBeta(2, -1),
-        "lrp Epsilon(0.01)": relprop.Epsilon(0.01),
-        "lrp Epsilon(100)": relprop.Epsilon(100),
-        **{f"lrp:{name}": f"lrp:{name}" for name in presets()},
-        "sensitivity": "sensitivity",
-        "deconvolution": "deconvolution",
-        "gradient-x-input": "gradient-x-input",
-        "guided-backprop": "guided-backprop",
-        "integrated-gradients": "integrated-gradients",
-        "grad-cam": "grad-cam",
-        "edges": "edges",
-        "random map": "random",
-    }
+SETTINGS: dict[str, Any] = {"region": 4, "per_step": 2, "steps": 16}
 
 
-def presets() -> Sequence[str]:
-    """The presets that fit a plain network whose input has no known bounds."""
-    return ("thesis", "epsilon-gamma-flat", "alpha1beta0", "montavon2019")
+@dataclass(frozen=True)
+class Run:
+    """What is compared on one network. `weights`: None for those that are shipped."""
+
+    data: str
+    methods: Callable[[nn.Module, str], dict[str, Any]]
+    fills: Sequence[str]
+    repeats: int
+    weights: Path | None = None
+
+
+RUNS = {
+    "lenet5": Run("mnist", every_method, ("uniform", "blur", "mean"), 2),
+    "cifar10-vgg": Run("cifar10", every_method, ("uniform", "blur", "mean"), 1),
+    "cifar10-vgg-lrn": Run(
+        *("cifar10", lambda *_: few_methods(), ("uniform",), 1),
+        weights=Path(".cache/cifar10/cifar10-vgg-lrn.safetensors"),
+    ),
+}
+
+
+def compare(name: str, *, images: int, out: Path) -> Comparison:
+    """All methods of a run on the first test images; written into `out`."""
+    run = RUNS[name]
+    if run.weights is not None and not run.weights.exists():
+        raise SystemExit(f"{run.weights} is missing: python studies/train_cifar10.py --lrn")
+    model = relprop.models.load(name, weights=run.weights)
+    model = model.to(memory_format=torch.channels_last)  # faster on a processor
+    pictures = read_data([run.data], model, limit=images)
+    torch.manual_seed(0)
+    comparison = relprop.evaluate(
+        *(model, pictures, run.methods(model, run.data)),
+        **SETTINGS,
+        repeats=run.repeats,
+        fills=run.fills,
+        batch_size=128,
+        resume=out / "pieces",
+        progress=True,
+    )
+    for line in write_all(comparison, pictures, out, title=f"{name}: methods compared"):
+        print(line)
+    return comparison
 
 
 def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="?", default="mnist", choices=MODELS)
-    parser.add_argument("--weights", type=Path, help="what studies/train_cifar10.py wrote")
+    parser.add_argument("networks", nargs="*", choices=[[], *RUNS], default=[])
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--region", type=int)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(".cache/studies/perturbation"))
     options = parser.parse_args()
-    out = options.out or Path("study-perturbation") / options.data
-    model = relprop.models.load(MODELS[options.data], weights=options.weights)
-    images = read_data([options.data], model, limit=options.images)
-    torch.manual_seed(0)
-    comparison = relprop.evaluate(
-        model,
-        images,
-        methods(),
-        region=options.region or REGIONS[options.data],
-        steps=options.steps,
-        repeats=options.repeats,
-        fills=FILLS,
-        resume=out / "pieces",
-        progress=True,
-    )
-    print(comparison)
-    for line in write_all(comparison, images, out, title=f"{options.data}: methods compared"):
-        print(line)
+    for name in options.networks or RUNS:
+        print(name)
+        print(compare(name, images=options.images, out=options.out / name))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,24 @@ def test_rules_presets_and_callables(model, images) -> None:
     assert torch.equal(heatmaps_by(model, lambda x, c: wanted)(images, classes), wanted)
 
 
+def test_a_name_with_options(model, images) -> None:
+    classes = torch.zeros(5, dtype=torch.long)
+    found = heatmaps_by(model, ("integrated-gradients", {"reference": 1.0}))(images, classes)
+    expected = (images[:, 0] - 1) * model[0].weight[0, 0]  # the model is linear
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UnknownName, match="nonsense"):
+        heatmaps_by(model, ("nonsense", {}))
+
+
+def test_several_regions_go_at_once(model, images) -> None:
+    found = relprop.evaluate(model, images, ["epsilon"], **SETTINGS, per_step=2)
+    curve = found.curves["mean", "morf", "epsilon"]
+    assert curve.scores.shape[2] == 1 + 5  # nine regions
+    single = relprop.evaluate(model, images, ["epsilon"], **SETTINGS)
+    every = single.curves["mean", "morf", "epsilon"].scores
+    assert torch.allclose(curve.scores, every[:, :, [0, 2, 4, 6, 8, 9]], rtol=1e-5, atol=1e-6)
+
+
 def test_what_is_refused(model, images) -> None:
     with pytest.raises(UnknownName, match="nonsense"):
         relprop.evaluate(model, images, ["nonsense"])

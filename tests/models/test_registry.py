@@ -14,7 +14,7 @@ ALL = [
 
 def test_names():
     assert names() == ALL
-    assert names(pretrained=True) == ["lenet5", "squeezenet", "efficientnet-lite0"]
+    assert names(pretrained=True) == ["lenet5", "cifar10-vgg", "squeezenet", "efficientnet-lite0"]
     assert sorted(names(pretrained=True) + names(pretrained=False)) == sorted(ALL)
 
 

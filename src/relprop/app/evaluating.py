@@ -44,7 +44,7 @@ def read_data(
 def _test_images(name: str, model: nn.Module) -> Tensor:
     from relprop.data import cifar10, load_mnist
 
-    images, _ = load_mnist("test") if name == "mnist" else cifar10("test")
+    images = load_mnist("test")[0] if name == "mnist" else cifar10("test")[0].transpose(0, 2, 3, 1)
     prepare = getattr(model, "preprocessing", None)
     if prepare is None:
         raise InvalidInput(f"how images of {name} are prepared for this model is not known")

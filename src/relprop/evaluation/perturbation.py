@@ -16,7 +16,7 @@ from .curve import Curve
 from .fills import OwnFill, ValueRange, make_fill
 from .noise import image_keys, run_seeds
 from .perturbed import Perturbed
-from .regions import ORDERS, Grid, in_order
+from .regions import ORDERS, Grid, in_order, regions_a_step
 from .runs import perturbation_curve
 from .scores import check_model, place_of
 
@@ -85,7 +85,7 @@ def region_perturbation(
     pixels = _as_images(images, *_place(f, images))
     grid = Grid(pixels.shape[2], pixels.shape[3], whole_number(region, "region"))
     maps = _as_heatmaps(heatmaps, pixels, order)
-    together = _regions_a_step(per_step, grid.count)
+    together = regions_a_step(per_step, grid.count)
     goes = _regions_that_go(steps, together, grid)
     values = _value_range(pixels, value_range)
     made = make_fill(fill, values, grid.side)
@@ -150,16 +150,6 @@ def _as_heatmaps(heatmaps: Array | None, images: Tensor, order: str) -> Tensor |
     if not bool(torch.isfinite(found).all()):
         raise InvalidInput("heatmaps contain NaN or infinite values")
     return found
-
-
-def _regions_a_step(per_step: float, regions: int) -> int:
-    if isinstance(per_step, float):
-        if not 0 < per_step < 1:
-            raise InvalidInput(
-                f"per_step is {per_step}; it must be an integer, or a share between 0 and 1"
-            )
-        return max(1, round(per_step * regions))
-    return whole_number(per_step, "per_step")
 
 
 def _regions_that_go(steps: int | None, together: int, grid: Grid) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InvalidInput
+from .checks import whole_number
 from .noise import ORDER, TIES, words
 
 ORDERS = ("morf", "lerf", "random")
@@ -116,3 +117,14 @@ def in_order(sums: Tensor, order: str, seeds: Tensor, *, first: int) -> Tensor:
 def _shuffled(seeds: Tensor, count: int, stream: int) -> Tensor:
     """A permutation of `count` for each seed."""
     return words(seeds, count, stream).argsort(1)
+
+
+def regions_a_step(per_step: float, regions: int) -> int:
+    """How many of them go at once: a number, or a share below 1. Raises InvalidInput."""
+    if isinstance(per_step, float):
+        if not 0 < per_step < 1:
+            raise InvalidInput(
+                f"per_step is {per_step}; it must be an integer, or a share between 0 and 1"
+            )
+        return max(1, round(per_step * regions))
+    return whole_number(per_step, "per_step")

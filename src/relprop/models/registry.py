@@ -35,15 +35,17 @@ def _shipped(file: str) -> Weights:
     return parse_safetensors((resources.files("relprop.models") / "weights" / file).read_bytes())
 
 
-_CIFAR = "train them in half an hour: python studies/train_cifar10.py{}"
 _TRAINABLE = "train them in an hour: python studies/train_mnist.py {}"
 
 _ENTRIES: dict[str, Entry] = {
     "lenet5": Entry(LeNet5, partial(_shipped, "lenet5.safetensors")),
     "mlp-tanh": Entry(lambda: Mlp("tanh"), hint=_TRAINABLE.format("mlp-tanh")),
     "mlp-relu": Entry(lambda: Mlp("relu"), hint=_TRAINABLE.format("mlp-relu")),
-    "cifar10-vgg": Entry(CifarVgg, hint=_CIFAR.format("")),
-    "cifar10-vgg-lrn": Entry(lambda: CifarVgg(normalise=True), hint=_CIFAR.format(" --lrn")),
+    "cifar10-vgg": Entry(CifarVgg, partial(_shipped, "cifar10-vgg.safetensors")),
+    "cifar10-vgg-lrn": Entry(
+        lambda: CifarVgg(normalise=True),
+        hint="train them in half an hour: python studies/train_cifar10.py --lrn",
+    ),
     "squeezenet": Entry(architectures.SqueezeNet, partial(imagenet_weights, "squeezenet")),
     "efficientnet-lite0": Entry(
         architectures.EfficientNetLite0, partial(imagenet_weights, "efficientnet-lite0")
