@@ -20,7 +20,7 @@ from relprop.app.conservation import conservation_line
 from relprop.app.images import image_files, read_image
 from relprop.app.targets import class_indices, class_name
 from relprop.data import Preprocessing
-from relprop.errors import InvalidInput, UnknownName
+from relprop.errors import InvalidInput
 
 _SIDE = 224  # smaller maps are enlarged to about this many pixels
 _BEST = 3  # predictions that are printed
@@ -48,12 +48,10 @@ class ImageExplainer:
         preprocessing: Preprocessing,
         *,
         names: Sequence[str],
-        rules: str | None,
+        rules: relprop.Preset | None,
         flat_until: str | None,
         look: Look,
     ) -> None:
-        if rules is not None and rules not in relprop.presets():
-            raise UnknownName("preset", rules, relprop.presets())
         self.model, self.preprocessing, self.names, self.look = model, preprocessing, names, look
         model.preprocessing = preprocessing  # type: ignore[assignment]  # Box reads its bounds there
         self._explainer = relprop.Explainer(model, rules, flat_until=flat_until)

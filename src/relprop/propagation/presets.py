@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from ..errors import InvalidRule, UnknownName
 from .operations.registry import KINDS
@@ -114,6 +115,27 @@ class Preset:
         """The same preset with another treatment of biases."""
         entries = [(matches, replace(rule, bias=mode)) for matches, rule in self.entries]
         return Preset(entries, name=self.name, description=self.description)
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a .json file, which `load` and `--rules` on the command line read.
+
+        Raises InvalidInput for another suffix, InvalidRule where a rule or a predicate is code of
+        your own.
+        """
+        from .preset_files import write_preset
+
+        return write_preset(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Preset:
+        """Read what `save` wrote, or what was written by hand.
+
+        Raises InvalidInput for files that are missing or no JSON, InvalidRule, which names the
+        entry, for unknown rules and predicates and for parameters that do not fit.
+        """
+        from .preset_files import read_preset
+
+        return read_preset(path)
 
     def __repr__(self) -> str:
         return f"Preset({self.name!r}: {'; '.join(f'{_shown(w)}: {r}' for w, r in self.entries)})"

@@ -10,6 +10,7 @@ import time
 import pandas
 import pytest
 
+import relprop
 from relprop import data, viz
 
 SETTINGS = ("--region", 4, "--steps", 6, "--repeats", 2, "--fills", "uniform,mean,blur")
@@ -67,9 +68,29 @@ def test_a_run_that_is_killed_goes_on(relprop_command, digits, tmp_path):
     assert rows(tmp_path / "killed" / "table.csv") == rows(tmp_path / "whole" / "table.csv")
 
 
+def test_a_preset_file_is_a_method(relprop_command, digits, tmp_path):
+    """It gives what the preset gives by its name."""
+    relprop.presets()["thesis"].save(tmp_path / "own.json")
+    ended = relprop_command(
+        *("evaluate", "--model", "lenet5", "--data", digits, "--out", "out", *SETTINGS),
+        *("--methods", "lrp:own.json,lrp:thesis"),
+    )
+    assert ended.code == 0, ended.err
+    table = rows(tmp_path / "out" / "table.csv")
+    by_file, by_name = (
+        [{k: v for k, v in row.items() if k != "method"} for row in table if row["method"] == name]
+        for name in ("lrp:own.json", "lrp:thesis")
+    )
+    assert len(by_file) == 3 and by_file == by_name
+
+
 def test_what_is_refused(relprop_command, digits, tmp_path):
     common = ("evaluate", "--model", "lenet5", "--out", "out")
     assert "nonsense" in relprop_command(*common, "--data", digits, "--methods", "nonsense").err
     assert "no image" in relprop_command(*common, "--data", tmp_path / "nothing").err
     assert "--limit" in relprop_command(*common, "--data", digits, "--limit", 0).err
+    assert (
+        "no preset file"
+        in relprop_command(*common, "--data", digits, "--methods", "lrp:none.json").err
+    )
     assert "fill" in relprop_command(*common, "--data", digits, "--fills", "nonsense").err

@@ -30,6 +30,21 @@ def test_a_shipped_model_and_all_that_is_written(relprop_command, photo, tmp_pat
     np.testing.assert_array_equal(picture, viz.enlarge(colours, 7))
 
 
+def test_rules_from_a_file(relprop_command, photo, tmp_path):
+    preset = relprop.Preset([(relprop.where(), relprop.Gamma(0.3))], name="mine")
+    preset.save(tmp_path / "mine.json")
+    common = ("explain", "--model", "lenet5", "--image", photo, "--out", "out", "--rules")
+    ended = relprop_command(*common, "mine.json")
+    assert ended.code == 0, ended.err
+    assert "  preset mine, " in ended.out
+    stored = relprop.Explanation.load(tmp_path / "out" / "photo.npz")
+    model = models.load("lenet5")
+    x = model.preprocessing(Image.open(photo))[None]
+    torch.testing.assert_close(stored.relevance, relprop.explain(model, x, rules=preset).relevance)
+    assert "unknown preset 'mine'" in relprop_command(*common, "mine").err
+    assert "no preset file other.json" in relprop_command(*common, "other.json").err
+
+
 def test_several_classes_overlays_and_a_montage(relprop_command, photo, tmp_path):
     ended = relprop_command(
         *("explain", "--model", "lenet5", "--image", photo, "--rules", "epsilon"),

@@ -61,6 +61,13 @@ def test_coverage_is_the_plan(relprop_command):
     assert ended.out == f"{explainer.coverage(torch.zeros(1, 1, 32, 32))}\n"
 
 
+def test_coverage_of_a_preset_file(relprop_command, tmp_path):
+    relprop.Preset([(relprop.where(), relprop.Gamma(0.3))], name="mine").save(tmp_path / "m.json")
+    ended = relprop_command("coverage", "--model", "lenet5", "--rules", "m.json")
+    assert ended.code == 0, ended.err
+    assert "Gamma(gamma=0.3)" in ended.out and "preset mine" in ended.out
+
+
 def test_coverage_of_own_models_needs_a_shape(relprop_command, own_model):
     ended = relprop_command("coverage", "--model", f"{own_model}:make")
     assert ended.code == 1 and "give --input-shape, such as 3,224,224" in ended.err

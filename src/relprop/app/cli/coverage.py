@@ -15,11 +15,12 @@ from relprop.app.cli.options import (
     RandomWeights,
     Rules,
     Weights,
+    chosen_preset,
     whole_numbers,
 )
 from relprop.app.model_source import load_model
 from relprop.data import Preprocessing
-from relprop.errors import InvalidInput, UnknownName
+from relprop.errors import InvalidInput
 
 
 def coverage(
@@ -40,13 +41,12 @@ def coverage(
     given = None
     if input_shape is not None:
         given = tuple(whole_numbers(input_shape, "--input-shape", example="3,224,224"))
-    if rules is not None and rules not in relprop.presets():
-        raise UnknownName("preset", rules, relprop.presets())
+    preset = chosen_preset(rules)
     # The plan does not depend on the weights, which for some models would have to be fetched.
     random_weights = random_weights or (model in models.names() and weights is None)
     network = load_model(model, weights=weights, random_weights=random_weights)
     inputs = torch.zeros(1, *(given or _shape(network)))
-    found = relprop.Explainer(network, rules, flat_until=flat_until).coverage(inputs)
+    found = relprop.Explainer(network, preset, flat_until=flat_until).coverage(inputs)
     print(found)
     if found.refused:
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relprop import Preset
 from relprop.app.cli.options import (
     Model,
     RandomWeights,
@@ -37,7 +38,7 @@ def evaluate(
     weights: Weights = None,
     random_weights: RandomWeights = False,
     methods: Annotated[
-        str, typer.Option(help="Names with commas between: lrp:thesis,sensitivity,random,...")
+        str, typer.Option(help="Names with commas between: lrp:thesis,lrp:own.json,sensitivity,...")
     ] = _METHODS,
     limit: Annotated[int | None, typer.Option(help="The first so many images.")] = None,
     region: Annotated[int, typer.Option(help="Pixels along a side of a region.")] = 9,
@@ -66,6 +67,7 @@ def evaluate(
     """
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: {out} is a file; name a folder to write to")
+    compared = {name: _method(name) for name in map(str.strip, methods.split(",")) if name}
     network = load_model(model, weights=weights, random_weights=random_weights)
     given = preprocessing_options(size, mean, std, channel_order, scale)
     asked = preprocessing is not None or any(option is not None for option in given.values())
@@ -74,7 +76,7 @@ def evaluate(
     comparison = compare(
         network,
         images,
-        [name.strip() for name in methods.split(",") if name.strip()],
+        compared,
         region=region,
         steps=steps,
         repeats=repeats,
@@ -88,3 +90,9 @@ def evaluate(
     print(comparison)
     for line in write_all(comparison, images, out, title=f"{model}: methods compared"):
         print(line)
+
+
+def _method(name: str) -> str | Preset:
+    """A method by its name, or LRP by the preset in a .json file."""
+    kind, _, file = name.partition(":")
+    return Preset.load(file) if kind == "lrp" and file.endswith(".json") else name

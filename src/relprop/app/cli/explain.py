@@ -15,6 +15,7 @@ from relprop.app.cli.options import (
     Rules,
     Size,
     Weights,
+    chosen_preset,
     preprocessing_options,
 )
 from relprop.app.explaining import ImageExplainer, Look, named_files
@@ -72,6 +73,7 @@ def explain(
         raise typer.BadParameter("name at least one image or folder, such as photo.jpg")
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: {out} is a file; name a folder to write to")
+    preset = chosen_preset(rules)
     files = named_files(paths)
     look = Look(colour_map=colour_map, gamma=gamma, overlay=overlay)
     network = load_model(model, weights=weights, random_weights=random_weights)
@@ -79,7 +81,7 @@ def explain(
         network,
         preprocessing_from(network, file=preprocessing, options=given),
         names=_names(classes) if classes else list(getattr(network, "classes", ())),
-        rules=rules,
+        rules=preset,
         flat_until=flat_until,
         look=look,
     )

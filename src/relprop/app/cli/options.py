@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+import relprop
+from relprop.errors import UnknownName
+
 Model = Annotated[
     str,
     typer.Option(
@@ -21,12 +24,29 @@ RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="Random weights, to try an architecture.")
 ]
 Rules = Annotated[
-    str | None, typer.Option(help="A preset, see `relprop rules`; by default as fits the model.")
+    str | None,
+    typer.Option(
+        help="A preset, see `relprop rules`, or a preset file; by default as fits the model."
+    ),
 ]
 FlatUntil = Annotated[
     str | None, typer.Option(help="The layer up to which relevance is shared evenly.")
 ]
 Size = Annotated[str | None, typer.Option(help="HEIGHT,WIDTH of the model's input.")]
+
+
+def chosen_preset(text: str | None) -> relprop.Preset | None:
+    """The preset of that name or in that .json file; None where none was asked for.
+
+    Raises UnknownName, and what `Preset.load` does.
+    """
+    if text is None:
+        return None
+    if text.endswith(".json"):
+        return relprop.Preset.load(text)
+    if text not in relprop.presets():
+        raise UnknownName("preset", text, relprop.presets())
+    return relprop.presets()[text]
 
 
 def sides(text: str | None) -> list[int] | None:
