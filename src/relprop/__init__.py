@@ -60,16 +60,17 @@ __all__ = [
 ]
 
 _ROOMS = ("data", "evaluation", "methods", "models", "viz")
+_FUNCTIONS = {"compare_checkpoints": ".checkpoints", "evaluate": ".comparing"}
 
 
 def __getattr__(name: str) -> Any:
     """The other rooms, and what needs them, loaded when they are first asked for."""
     if name in _ROOMS:
         return import_module(f".{name}", __name__)
-    if name == "evaluate":
-        return import_module(".comparing", __name__).evaluate
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name], __name__), name)
     raise AttributeError(f"module 'relprop' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS, "evaluate"})
+    return sorted({*globals(), *_ROOMS, *_FUNCTIONS})
