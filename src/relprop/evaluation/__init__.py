@@ -14,6 +14,14 @@ from .figures import curve_figure
 from .localisation import mass_inside, rank_accuracy
 from .neighbours import quantus_explain_func
 from .perturbation import region_perturbation
+from .randomisation import (
+    Randomisation,
+    histogram_entropy,
+    map_similarity,
+    noise_averaged,
+    randomisation_test,
+)
+from .randomised import randomised
 from .runs import Steps, perturbation_curve
 from .squares import SQUARES, make_square
 from .variants import InputComparison, compare_inputs
@@ -25,6 +33,7 @@ __all__ = [
     "Curve",
     "Estimate",
     "InputComparison",
+    "Randomisation",
     "Steps",
     "abpc",
     "box_mask",
@@ -36,12 +45,17 @@ __all__ = [
     "entropy",
     "estimate",
     "gini",
+    "histogram_entropy",
     "insertion",
     "make_square",
+    "map_similarity",
     "mass_inside",
+    "noise_averaged",
     "perturb_descriptors",
     "perturbation_curve",
     "quantus_explain_func",
+    "randomisation_test",
+    "randomised",
     "rank_accuracy",
     "rank_correlation",
     "region_perturbation",
