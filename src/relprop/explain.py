@@ -21,6 +21,7 @@ from .propagation.rules import Rule
 from .propagation.targets import part_of, weights_of
 from .result import Explanation, merged
 
+PAIRED = {"reference", "root"}  # options that may hold one entry for each sample
 ROOM = 6  # times the largest value: relevance, denominators, quotients of two flows
 
 
@@ -97,7 +98,7 @@ def explain(
     if batch_size is None:
         return _explain(model, inputs, target, settings, differentiable)
     return _in_batches(
-        lambda part, share: _explain(model, part, share, settings, differentiable),
+        lambda part, share, _: _explain(model, part, share, settings, differentiable),
         *(inputs, target, batch_size),
     )
 
@@ -130,13 +131,29 @@ def _otherwise(
     for name in _given(**refused):
         raise InvalidInput(f"{name}= belongs to method 'lrp', not to {method!r}")
 
-    def piece(part: Any, share: Any) -> Explanation:
-        return found(network_of(model), part, share, **options)
+    def piece(part: Any, share: Any, chosen: slice = slice(None)) -> Explanation:
+        own = {name: _share_of(options[name], inputs, chosen) for name in PAIRED & set(options)}
+        return found(network_of(model), part, share, **{**options, **own})
 
     return (
         piece(inputs, target)
         if batch_size is None
         else _in_batches(piece, inputs, target, batch_size)
+    )
+
+
+def _share_of(option: Any, inputs: Any, chosen: slice) -> Any:
+    """What belongs to these samples; tensors that are not one for each sample stay as they are."""
+    stacked = {
+        (leaf.ndim, len(leaf)) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)
+    }
+    return pytree.tree_map(
+        lambda leaf: (
+            leaf[chosen]
+            if isinstance(leaf, Tensor) and leaf.ndim and (leaf.ndim, len(leaf)) in stacked
+            else leaf
+        ),
+        option,
     )
 
 
@@ -183,7 +200,7 @@ def _fitting(model: Any, inputs: Any, options: Options, max_memory: int) -> int:
 
 
 def _in_batches(
-    explained: Callable[[Any, Any], Explanation], inputs: Any, target: Any, batch_size: int
+    explained: Callable[[Any, Any, slice], Explanation], inputs: Any, target: Any, batch_size: int
 ) -> Explanation:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InvalidInput(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
@@ -197,5 +214,5 @@ def _in_batches(
             lambda leaf, s=chosen: leaf[s] if isinstance(leaf, Tensor) else leaf, inputs
         )
         share = part_of(target, chosen, samples)
-        parts.append(explained(piece, share))
+        parts.append(explained(piece, share, chosen))
     return merged(parts, weights_of(target))

@@ -239,6 +239,16 @@ def test_a_batch_is_its_samples():
     assert difference(parts.relevance, whole.relevance) <= 1e-12
 
 
+@pytest.mark.parametrize("shape", [(5, 3, 12, 12), (5, 1, 1, 1), (3, 12, 12), (1, 3, 1, 1)])
+@pytest.mark.parametrize("method", ["deeplift", "integrated-gradients"])
+def test_every_sample_keeps_its_reference_in_batches(method, shape):
+    x = images(5)
+    reference = torch.rand(shape, dtype=x.dtype)
+    whole = relprop.explain(twin(), x, 1, method=method, reference=reference)
+    parts = relprop.explain(twin(), x, 1, method=method, reference=reference, batch_size=2)
+    assert difference(parts.relevance, whole.relevance) <= 1e-12
+
+
 def test_what_differs_between_the_two_runs_is_refused_by_name():
     with pytest.raises(UnsupportedOperation, match="where.* has a mask, index or number that is"):
         lift(lambda x: torch.where(x > 0, x, 0.1 * x), torch.randn(3, 4), 0)

@@ -169,9 +169,19 @@ def test_signs_at_a_negative_logit():
     assert torch.allclose(wrong, torch.tensor([[-8.0, 4.0]]).double())
 
 
-def test_relevance_can_be_trained_against():
+class Copied(nn.Module):
+    """What is copied into memory that waits for it."""
+
+    def forward(self, x):
+        waiting = torch.zeros_like(x)
+        waiting.copy_(x)
+        return waiting
+
+
+@pytest.mark.parametrize("between", [nn.ReLU(), Copied()])
+def test_relevance_can_be_trained_against(between):
     """differentiable=True: the derivative of relevance by a weight, against finite differences."""
-    model, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(2, 3)
+    model, x = nn.Sequential(nn.Linear(3, 4), between, nn.Linear(4, 2)), torch.randn(2, 3)
     model, x = model.double(), x.double()
 
     def corner():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,14 @@ import torch
 from torch import Tensor
 
 from .recording import Operation, Recording, Value, leaves, replace_leaves
+
+
+def _copied(into: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    return source.to(into, non_blocking=non_blocking).expand_as(into)
+
+
+# Instead of what autograd has no derivative for.
+DERIVABLE: dict[Any, Callable[..., Any]] = {torch.ops.aten.copy.default: _copied}
 
 
 def replay(recording: Recording, parameters: dict[int, Tensor]) -> Recording:
@@ -36,7 +45,8 @@ def replay(recording: Recording, parameters: dict[int, Tensor]) -> Recording:
     with torch.enable_grad():
         for operation in recording.operations:
             args, kwargs = replace_leaves((operation.args, operation.kwargs), present)
-            results = leaves((operation.target(*args, **kwargs),))
+            run = DERIVABLE.get(operation.target, operation.target)
+            results = leaves((run(*args, **kwargs),))
             for value, tensor in zip(operation.outputs, results, strict=True):
                 if value is not None:
                     values[value.index] = tensor
