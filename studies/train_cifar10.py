@@ -249,6 +249,13 @@ class Training:
         self.curve = stored["curve"]
 
 
+def is_finished(settings: Settings, out: Path) -> bool:
+    """Whether a training with these settings has come to its end."""
+    record = out / f"{settings.name}.json"
+    found = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+    return found.get("settings") == asdict(settings) and len(found["curve"]) == settings.epochs
+
+
 def train(settings: Settings, out: Path, folder: Path | None) -> list[dict]:
     """Trains, prints and keeps a line an epoch; the curve, a dict for each checkpoint."""
     torch.set_num_threads(1)

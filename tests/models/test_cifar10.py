@@ -153,3 +153,30 @@ def test_a_stopped_training_goes_on_where_it_was(folder, tmp_path, monkeypatch, 
         train_cifar10.train(
             train_cifar10.Settings(network=network, epochs=4, batch=10), stopped, folder
         )
+
+
+@pytest.mark.parametrize(("lrn", "network"), [(False, "vgg"), (True, "vgg-lrn")])
+def test_a_training_from_before_there_were_other_networks_goes_on(tmp_path, lrn, network):
+    settings = train_cifar10.Settings(network=network)
+    training = train_cifar10.Training(settings, tmp_path)
+    training.curve.append({"epoch": 1})
+    training.keep()
+    stored = torch.load(training.state, weights_only=True)
+    del stored["settings"]["network"]
+    stored["settings"]["lrn"] = lrn
+    torch.save(stored, training.state)
+    assert train_cifar10.Training(settings, tmp_path).curve == [{"epoch": 1}]
+
+
+def test_the_command_line_picks_the_network(monkeypatch):
+    asked = []
+    monkeypatch.setattr(train_cifar10, "train", lambda settings, out, data: asked.append(settings))
+    for given in ([], ["--lrn"], ["--network", "residual"], ["--network", "gelu", "--epochs", "3"]):
+        monkeypatch.setattr("sys.argv", ["train_cifar10.py", *given])
+        train_cifar10.main()
+    assert [(s.name, s.epochs, s.rate) for s in asked] == [
+        ("cifar10-vgg", 16, 0.05),
+        ("cifar10-vgg-lrn", 16, 0.05),
+        ("cifar10-residual", 10, 0.1),
+        ("cifar10-gelu", 3, 0.1),
+    ]
