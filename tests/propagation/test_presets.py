@@ -358,3 +358,13 @@ def test_local_response_norm_passes_in_the_flat_zone():
 def test_flat_until_an_unknown_layer():
     with pytest.raises(UnknownName, match="2"):
         relprop.explain(network(), torch.rand(2, 1, 8, 8).double(), 1, flat_until="conv2/3x3")
+
+
+@pytest.mark.parametrize("name", ["thesis", "thesis-alpha1", "epsilon-gamma-flat"])
+def test_a_dense_first_layer_is_not_flat(name):
+    """Flat would give every input of a dense layer the same: nothing would be left to see."""
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    rows = relprop.Explainer(model, rules=name).coverage(torch.randn(2, 5)).rows
+    assert {row.rule.split("(")[0] for row in rows if row.family == "dense"} == {"Epsilon"}
+    relevance = relprop.explain(model, torch.randn(2, 5), 0, rules=name).relevance
+    assert (relevance.std(1) > 0.1 * relevance.abs().mean(1)).all()

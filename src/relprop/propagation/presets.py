@@ -160,7 +160,7 @@ def _throughout(name: str, rule: Rule, description: str) -> Preset:
 
 
 DENSE, CONVOLUTION = where(kind="dense"), where(kind="convolution")
-FIRST = where(first=True)
+FIRST = where(first=True)  # behind DENSE where it is Flat: all pixels of a dense layer are alike
 
 PRESETS = {
     preset.name: preset
@@ -172,13 +172,13 @@ PRESETS = {
         ),
         _throughout("alpha2beta1", AlphaBeta(2, -1), "AlphaBeta(2, -1) throughout"),
         Preset(
-            [(FIRST, Flat()), (DENSE, Epsilon(0.01)), (CONVOLUTION, AlphaBeta(2, -1))],
+            [(DENSE, Epsilon(0.01)), (FIRST, Flat()), (CONVOLUTION, AlphaBeta(2, -1))],
             name="thesis",
-            description="Epsilon(0.01) dense, AlphaBeta(2, -1) convolutions, Flat first (thesis "
-            "5.4, 6.3)",
+            description="Epsilon(0.01) dense, AlphaBeta(2, -1) convolutions, the first one Flat "
+            "(thesis 5.4, 6.3)",
         ),
         Preset(
-            [(FIRST, Flat()), (DENSE, Epsilon(0.01)), (CONVOLUTION, AlphaBeta(1, 0))],
+            [(DENSE, Epsilon(0.01)), (FIRST, Flat()), (CONVOLUTION, AlphaBeta(1, 0))],
             name="thesis-alpha1",
             description="thesis with AlphaBeta(1, 0)",
         ),
@@ -186,9 +186,9 @@ PRESETS = {
             "thesis-ch4", AlphaBeta(2, -1), "AlphaBeta(2, -1) throughout (thesis chapters 3 and 4)"
         ),
         Preset(
-            [(FIRST, Flat()), (DENSE, Epsilon(relative=True)), (CONVOLUTION, Gamma(0.25))],
+            [(DENSE, Epsilon(relative=True)), (FIRST, Flat()), (CONVOLUTION, Gamma(0.25))],
             name="epsilon-gamma-flat",
-            description="Epsilon(relative) dense, Gamma(0.25) convolutions, Flat first",
+            description="Epsilon(relative) dense, Gamma(0.25) convolutions, the first Flat",
         ),
         Preset(
             [
