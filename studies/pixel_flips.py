@@ -97,15 +97,15 @@ def draw(found: dict[str, dict[str, Curve]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(found), figsize=(4.2 * len(found), 4.2), squeeze=False)
-    shades = plt.get_cmap("tab20")
+    shades = dict(zip(METHODS, plt.get_cmap("tab20").colors, strict=False))
     for panel, (name, group) in zip(axes[0], found.items(), strict=True):
-        for number, (label, curve) in enumerate(group.items()):
-            style = {"color": "black", "linestyle": "--"} if label == "random" else {}
+        for label, curve in group.items():
             scores = curve.scores.mean((0, 1))
-            panel.plot(range(len(scores)), scores, **{"color": shades(number), **style})
+            dashed = {"color": "black", "linestyle": "--"}  # the random order
+            style = {"color": shades[label]} if label in shades else dashed
+            panel.plot(range(len(scores)), scores, label=label, **style)
         panel.set(title=name, xlabel="flipped pixels, % of 1,024", ylabel="output of the class")
-    lines, labels = axes[0, -1].lines, list(next(iter(found.values())))
-    figure.legend(lines, labels, loc="lower center", ncols=5, fontsize=8, frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=5, fontsize=8)
     figure.tight_layout(rect=(0, 0.17, 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
