@@ -35,20 +35,20 @@ def read_data(
     if limit is not None and limit < 1:
         raise InvalidInput(f"--limit is {limit}; give 1 or more")
     if len(data) == 1 and data[0] in DATA_SETS:
-        return _test_images(data[0], model)[:limit]
+        return _test_images(data[0], model, limit)
     files = image_files([Path(path) for path in data])[:limit]
     prepared: Preprocessing = preprocessing or preprocessing_from(model)
     return torch.stack([prepared(read_image(file)) for file in files])
 
 
-def _test_images(name: str, model: nn.Module) -> Tensor:
+def _test_images(name: str, model: nn.Module, limit: int | None) -> Tensor:
     from relprop.data import cifar10, load_mnist
 
     images = load_mnist("test")[0] if name == "mnist" else cifar10("test")[0].transpose(0, 2, 3, 1)
     prepare = getattr(model, "preprocessing", None)
     if prepare is None:
         raise InvalidInput(f"how images of {name} are prepared for this model is not known")
-    return torch.stack([prepare(image) for image in images])
+    return torch.stack([prepare(image) for image in images[:limit]])
 
 
 def write_all(comparison: Comparison, images: Tensor, out: Path, *, title: str) -> Iterator[str]:
