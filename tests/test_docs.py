@@ -45,14 +45,14 @@ def test_page_runs(path: Path) -> None:
 
 def test_there_are_pages() -> None:
     assert {"tutorial.md", "index.md"} <= {path.name for path in PAGES}
-    assert len([path for path in PAGES if path.parent.name == "how-to"]) == 9
+    assert len([path for path in PAGES if path.parent.name == "how-to"]) == 10
 
 
 def test_reference_has_every_public_name() -> None:
     reference = (DOCS / "reference.md").read_text()
-    rooms = r"(?:explain\.|explainer\.|comparing\.)?"
+    rooms = r"(?:explain\.|explainer\.|comparing\.|tuning\.)?"
     listed = set(re.findall(rf"^::: relprop\.{rooms}(\S+)$", reference, re.M))
-    assert {*relprop.__all__, "evaluate"} - {"__version__"} <= listed
+    assert {*relprop.__all__, "evaluate", "tune"} - {"__version__"} <= listed
 
 
 def test_no_page_needs_the_network() -> None:

@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 _ROOMS = ("data", "evaluation", "methods", "models", "viz")
-_FUNCTIONS = {"compare_checkpoints": ".checkpoints", "evaluate": ".comparing"}
+_FUNCTIONS = {"compare_checkpoints": ".checkpoints", "evaluate": ".comparing", "tune": ".tuning"}
 
 
 def __getattr__(name: str) -> Any:

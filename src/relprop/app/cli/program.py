@@ -48,6 +48,7 @@ def program() -> Typer:
     from relprop.app.cli.evaluate import evaluate
     from relprop.app.cli.explain import explain
     from relprop.app.cli.rules import rules
+    from relprop.app.cli.tune import tune
 
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -65,7 +66,7 @@ def program() -> Typer:
     def relprop_options(debug: bool = debug, version: bool = version) -> None:
         """Explain the predictions of models with Layer-wise Relevance Propagation."""
 
-    for command in (demo, explain, evaluate, coverage, rules):
+    for command in (demo, explain, evaluate, tune, coverage, rules):
         app.command()(command)
     return app
 
