@@ -51,13 +51,15 @@ def drawn(*shape, seed=0):
 # The measures
 
 
-def test_similarity_is_spearmans_of_magnitudes():
+@pytest.mark.parametrize("signed", [False, True])
+def test_similarity_is_spearmans(signed):
     first, second = drawn(5, 6, 7).mul(3).round(), drawn(5, 6, 7, seed=1).mul(3).round()  # ties
-    found = map_similarity(first, second)
-    for one, other, value in zip(first, second, found.tolist(), strict=True):
-        expected = scipy.stats.spearmanr(one.abs().flatten(), other.abs().flatten()).statistic
-        assert value == pytest.approx(expected, abs=1e-12)
-    assert map_similarity(first, -2 * first).tolist() == pytest.approx([1] * 5)
+    found = map_similarity(first, second, signed=signed)
+    for *pair, value in zip(first, second, found.tolist(), strict=True):
+        rows = [(one if signed else one.abs()).flatten() for one in pair]
+        assert value == pytest.approx(scipy.stats.spearmanr(*rows).statistic, abs=1e-12)
+    opposite = map_similarity(first, -2 * first, signed=signed)
+    assert opposite.tolist() == pytest.approx([-1 if signed else 1] * 5)
 
 
 def test_a_constant_map_is_similar_to_nothing():

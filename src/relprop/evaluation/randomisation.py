@@ -178,17 +178,18 @@ def noise_averaged(
     return averaged
 
 
-def map_similarity(first: Array, second: Array) -> Tensor:
-    """Spearman's rank correlation of the magnitudes of two maps of each image, float64 `[N]`.
+def map_similarity(first: Array, second: Array, *, signed: bool = False) -> Tensor:
+    """Spearman's rank correlation of two maps of each image, `[N, ...]` each -> float64 `[N]`.
 
-    `[N, ...]` each. In [-1, 1]; equal values share their mean rank. 0 where one of them is
-    constant: it has no order to agree with. Raises InvalidInput for maps of different shapes and
-    values that are not finite.
+    Of their magnitudes, or, with `signed`, of their values. In [-1, 1]; equal values share their
+    mean rank. 0 where one of them is constant: it has no order to agree with. Raises InvalidInput
+    for maps of different shapes and values that are not finite.
     """
     one, other = as_maps(first), as_maps(second)
     if one.shape != other.shape:
         raise InvalidInput(f"maps of {list(one.shape)} and {list(other.shape)} do not compare")
-    ranks = [_centred_ranks(maps.abs().flatten(1)) for maps in (one, other.to(one.device))]
+    compared = (one, other.to(one.device)) if signed else (one.abs(), other.to(one.device).abs())
+    ranks = [_centred_ranks(maps.flatten(1)) for maps in compared]
     lengths = ranks[0].norm(dim=1) * ranks[1].norm(dim=1)
     products = (ranks[0] * ranks[1]).sum(1)
     return torch.where(lengths > 0, products / lengths, 0.0)
