@@ -268,8 +268,10 @@ def figure(results: Sequence[Result]) -> Any:
         panel.tick_params(labelsize=8)
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8)
-    drawn.supxlabel("symmetric relevance gain of images held back (logits); grey: today's default")
+    axes[0].legend(fontsize=8, loc="lower right")
+    drawn.supxlabel(
+        "symmetric relevance gain of images held back (logits); grey: the default", fontsize=9
+    )
     return drawn
 
 
@@ -277,8 +279,8 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="Default presets by kind of network")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS])
-    parser.add_argument("--choice", type=int, default=120, help="images to choose on")
-    parser.add_argument("--held-back", type=int, default=250, help="images to compare on")
+    parser.add_argument("--choice", type=int, default=100, help="images to choose on")
+    parser.add_argument("--held-back", type=int, default=200, help="images to compare on")
     parser.add_argument("--out", type=Path, default=Path(".cache/studies/default_presets"))
     given = parser.parse_args()
     torch.set_num_threads(1)
