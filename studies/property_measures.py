@@ -30,7 +30,7 @@ class Setting:
     """
 
     images: int = 100
-    paths: int = 30
+    paths: int = 20
     steps: int = 32
     donors: int = 8
     peers: int = 5

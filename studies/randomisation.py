@@ -58,7 +58,7 @@ class Setting:
     """Images of the test; of its smooth form, with noisy copies of each and the noise's share."""
 
     images: int = 100
-    smooth_images: int = 50
+    smooth_images: int = 25
     samples: int = 10
     noise: float = 0.1
 
