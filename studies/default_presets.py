@@ -196,11 +196,11 @@ def measure(name: str, choice: int, held_back: int, out: Path) -> Result:
     model = network(kind.network)
     to_choose, others = images_of(kind, model, choice, held_back)
     default = relprop.explain(model, to_choose[:1]).preset
-    methods: dict[str, Any] = {name: f"lrp:{name}" for name in built_in()} | OTHERS
+    presets: dict[str, Any] = {label: f"lrp:{label}" for label in built_in()}
     folder = out / "pieces" / kind.network
-    found = gains(model, to_choose, methods | CANDIDATES, kind, folder / "choice")
+    found = gains(model, to_choose, presets | CANDIDATES, kind, folder / "choice")
     preset, candidate = best(found, built_in()), best(found, [*CANDIDATES])
-    methods[candidate] = CANDIDATES[candidate]
+    methods = presets | {candidate: CANDIDATES[candidate]} | OTHERS
     held = gains(model, others, methods, kind, folder / "held-back")
     lines = rows(name, "choice", found, default) + rows(name, "held back", held, default)
     return Result(name, default, preset, candidate, lines)

@@ -146,7 +146,7 @@ def test_the_script_writes_its_table_and_figure(tmp_path, monkeypatch, capsys, l
     assert "**thesis** (default)" in printed and "held back" in printed
     lines = list(csv.DictReader((tmp_path / "table.csv").open()))
     held = [line for line in lines if line["part"] == "held back"]
-    names = len(default_presets.built_in()) + len(default_presets.OTHERS)
-    assert len(held) == (names + 1) * len(default_presets.FILLS)
-    assert len(lines) - len(held) == (names + 2) * len(default_presets.FILLS)
+    presets, fills = len(default_presets.built_in()), len(default_presets.FILLS)
+    assert len(held) == (presets + 1 + len(default_presets.OTHERS)) * fills
+    assert len(lines) - len(held) == (presets + 2) * fills
     assert (tmp_path / "figure.png").stat().st_size > 10_000
