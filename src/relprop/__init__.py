@@ -59,7 +59,7 @@ __all__ = [
     "where",
 ]
 
-_ROOMS = ("data", "evaluation", "methods", "models", "viz")
+_ROOMS = ("classical", "data", "evaluation", "methods", "models", "viz")
 _FUNCTIONS = {"compare_checkpoints": ".checkpoints", "evaluate": ".comparing", "tune": ".tuning"}
 
 

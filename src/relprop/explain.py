@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from .errors import InvalidInput, RelpropWarning
-from .explainer import layer_names, network_of
+from .explainer import is_estimator, layer_names, network_of
 from .propagation.checks import check_inputs
 from .propagation.lrp import Options, check_names, explain_run, find_route
 from .propagation.presets import Preset
 from .propagation.record import record as record_run
 from .propagation.recording import Recording
-from .propagation.rules import Rule
+from .propagation.rules import Epsilon, Rule
 from .propagation.targets import part_of, weights_of
 from .result import Explanation, merged
 
@@ -47,9 +47,10 @@ def explain(
     """Explain what `model` said about `inputs`: signed contributions that sum to the output.
 
     Args:
-        model: a torch module in evaluation mode, or a callable from tensors to a tensor or to an
-            object with `.logits`.
-        inputs: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`).
+        model: a torch module in evaluation mode, a callable from tensors to a tensor or to an
+            object with `.logits`, or a fitted scikit-learn model or pipeline.
+        inputs: a tensor `[N, ...]`, a tuple (`model(*inputs)`) or a dict (`model(**inputs)`);
+            for scikit-learn what the model predicts from.
         target: None (the predicted class of each sample), a class, a class per sample, float
             weights shaped like the output, a callable from output to weights, a dict of name ->
             classes, or "all".
@@ -64,11 +65,26 @@ def explain(
         max_memory: explain as many samples at a time as these bytes allow, beside the model and
             the maps; one sample is run first to see what it takes.
         differentiable: keep gradients, so that relevance can be trained against (thesis 7.1).
-        candidates, root, reference: for kernel machines; refused for networks.
-        bias: "absorb", "distribute" evenly over the inputs, or "ignore".
+        candidates, root, reference: for kernel machines and regressions of scikit-learn; refused
+            for networks. `relprop.classical.explain_estimator` describes them, and `centred`.
+        bias: "absorb", "distribute" evenly over the inputs, or "ignore"; linear models of
+            scikit-learn also by their "weights".
 
     Raises InvalidInput, InvalidTarget, InvalidRule, UnknownName, UnsupportedOperation.
     """
+    if is_estimator(model):
+        networks_only = {
+            "flat_until": flat_until,
+            "layers": layers or None,
+            "class_axis": None if class_axis == -1 else class_axis,
+            "batch_size": batch_size,
+            "max_memory": max_memory,
+            "differentiable": differentiable or None,
+        }
+        shared = {"candidates": candidates, "root": root, "reference": reference, "bias": bias}
+        return _classical(
+            model, inputs, target, method, rules, networks_only, {**shared, **options}
+        )
     if not isinstance(method, str) or method.partition(":")[0] != "lrp":
         refused = {
             "rules": rules,
@@ -101,6 +117,35 @@ def explain(
         lambda part, share, _: _explain(model, part, share, settings, differentiable),
         *(inputs, target, batch_size),
     )
+
+
+def _classical(
+    model: Any,
+    inputs: Any,
+    target: Any,
+    method: str,
+    rules: Any,
+    refused: dict[str, Any],
+    options: dict[str, Any],
+) -> Explanation:
+    """Explain a fitted scikit-learn model, or one of `relprop.classical`."""
+    from .classical.explaining import explain_estimator
+
+    name = type(model).__name__
+    if method != "lrp":
+        raise InvalidInput(f"method={method!r} is for networks; {name} is explained by 'lrp'")
+    for option in _given(**refused):
+        raise InvalidInput(f"{option}= is for networks; {name} has no use for it")
+    for option in options.keys() - {"candidates", "root", "reference", "bias", "centred"}:
+        raise InvalidInput(f"method 'lrp' has no option {option!r}")
+    if isinstance(rules, Epsilon) and not rules.relative and rules.bias == "absorb":
+        options["epsilon"] = rules.epsilon
+    elif rules is not None:
+        raise InvalidInput(
+            f"rules={rules!r} is for torch networks; {name} takes relprop.Epsilon(epsilon). Of a "
+            "neural network of scikit-learn relprop.classical.as_network makes a torch network"
+        )
+    return explain_estimator(model, inputs, target, **options)
 
 
 def _preset_of(method: str, rules: Any) -> Any:

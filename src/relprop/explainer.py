@@ -119,12 +119,23 @@ def layer_names(layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(layers)
 
 
+def is_estimator(model: Any) -> bool:
+    """Whether this is a model in the manner of scikit-learn, without importing it."""
+    if isinstance(model, (torch.nn.Module, type)):
+        return False
+    return hasattr(model, "get_params") and hasattr(model, "fit")
+
+
 def network_of(model: Any) -> Callable[..., Any]:
     """What is recorded of a model: a compiled module as it was before."""
+    if is_estimator(model):
+        raise InvalidInput(
+            f"{type(model).__name__} is no network: relprop.explain(model, X) explains models of "
+            "scikit-learn"
+        )
     if not callable(model):
         raise InvalidInput(
-            f"{type(model).__name__} cannot be explained: pass a torch module or a callable from "
-            "tensors to "
-            "a tensor (scikit-learn models are not supported yet)"
+            f"{type(model).__name__} cannot be explained: pass a torch module, a callable from "
+            "tensors to a tensor, or a fitted scikit-learn model"
         )
     return getattr(model, "_orig_mod", model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 class Explanation:
     """The relevance of every input component for the explained outputs.
 
+    Tensors for networks. For scikit-learn models numpy arrays: relevance `[n, d]`, sparse where
+    the inputs are, a list with one array each for documents and pictures.
+
     Attributes:
         relevance: the structure of the inputs; each tensor shaped like its input `[N, ...]`, or
             `[N, K, ...]` for target "all" and groups; `[N, T]` for token ids; None at other
@@ -32,10 +36,12 @@ class Explanation:
         notes: what the reader should know (a softmax left out, ...).
         pooling: how channels become one number in a heatmap: "sum" for signed methods, "l2" or
             "max" (the largest magnitude) for sensitivity and its relatives.
+        names: what the entries of relevance are called, where that is known: the columns of a
+            table, or a list of tokens for each document.
     """
 
     relevance: Any
-    output: Tensor
+    output: Any
     target: Any
     method: str
     preset: str | None
@@ -44,22 +50,28 @@ class Explanation:
     notes: tuple[str, ...] = ()
     grouped: bool = field(default=False, repr=False)  # whether maps have an axis of targets
     pooling: str = "sum"
+    names: list[Any] | None = field(default=None, repr=False)
 
     @property
-    def bias(self) -> Tensor:
+    def bias(self) -> Any:
         """`[N]` (`[N, K]`): all that biases absorbed. Raises InvalidInput without a ledger."""
-        return self._kept_ledger("bias").totals()["bias"]
+        return self._like_output(self._kept_ledger("bias").totals()["bias"])
 
     @property
-    def conservation_gap(self) -> Tensor:
+    def conservation_gap(self) -> Any:
         """`[N]` (`[N, K]`): |f - sum R - absorbed| over the largest of |f|, sum |R|, sum
         |absorbed|. Raises InvalidInput without a ledger.
         """
-        return self._kept_ledger("conservation_gap").gap()
+        return self._like_output(self._kept_ledger("conservation_gap").gap())
 
-    def totals(self) -> dict[str, Tensor]:
+    def totals(self) -> dict[str, Any]:
         """The ledger's column -> `[N]` (`[N, K]`). Raises InvalidInput without a ledger."""
-        return self._kept_ledger("totals").totals()
+        totals = self._kept_ledger("totals").totals()
+        return {name: self._like_output(figure) for name, figure in totals.items()}
+
+    def _like_output(self, figure: Tensor) -> Any:
+        """numpy where the model's output is numpy."""
+        return figure.numpy() if isinstance(self.output, np.ndarray) else figure
 
     def _kept_ledger(self, wanted: str) -> Ledger:
         if self.ledger is None:
@@ -68,22 +80,54 @@ class Explanation:
             )
         return self.ledger
 
-    def heatmap(self, *, joint: bool = False, input: str | int | None = None) -> Tensor:
+    def heatmap(self, *, joint: bool = False, input: str | int | None = None) -> Any:
         """`[N, H, W]` for images (`[N, K, H, W]` for several targets), `[N, T]` for signals and
         tokens.
 
         Channels are pooled as the method asks. Each sample is scaled to [-1, 1] by its largest
         magnitude, or all by the largest of all with `joint` (thesis 2.62, fig. 2.7). `input` names
-        one of several. Raises InvalidInput where it is needed.
+        one of several. Raises InvalidInput where it is needed, and where there is no picture.
         """
         from .viz.heatmap import pool_channels, scale
 
+        if isinstance(self.output, np.ndarray):
+            return self._pictures(joint)
         relevance = self._map(input).detach().cpu()
         if not self.grouped:
             return scale(pool_channels(relevance, self.pooling, classes=False), joint=joint)
         samples, targets = relevance.shape[:2]
         pooled = pool_channels(relevance.flatten(0, 1), self.pooling, classes=False)
         return scale(pooled.unflatten(0, (samples, targets)), joint=joint)
+
+    def _pictures(self, joint: bool) -> Any:
+        """Maps of pictures in numpy: one array, or a list where sizes differ."""
+        from .viz.heatmap import scale
+
+        maps = self.relevance
+        wanted = 3 if self.grouped else 2
+        if not isinstance(maps, list) or self.names is not None or maps[0].ndim != wanted:
+            kind = "words" if isinstance(maps, list) else "the columns of a table"
+            raise InvalidInput(
+                f"this is relevance of {kind}, which are no picture: show it by "
+                "relprop.viz.bar_figure or token_html, or, where columns are pixels, "
+                "relprop.viz.scale(explanation.relevance.reshape(-1, height, width))"
+            )
+        if len({entry.shape for entry in maps}) == 1:
+            return scale(np.stack(maps), joint=joint)
+        largest = max(np.abs(entry).max() for entry in maps) if joint else None
+        return [
+            scale(entry[None])[0] if largest is None else entry / (largest or 1.0) for entry in maps
+        ]
+
+    def to_shap(self, data: Any = None) -> Any:
+        """A `shap.Explanation` for shap's plots; `data` are the inputs, `[n, d]`.
+
+        Its base values are all that belongs to no input, so that base + sum is the explained
+        output. Raises ImportError without shap, InvalidInput for maps of several inputs.
+        """
+        from .classical.shap_export import to_shap
+
+        return to_shap(self, data)
 
     def _map(self, name: str | int | None) -> Tensor:
         if isinstance(self.relevance, Tensor):
@@ -145,7 +189,7 @@ class Explanation:
     def __repr__(self) -> str:
         shapes = (
             tuple(self.relevance.shape)
-            if isinstance(self.relevance, Tensor)
+            if hasattr(self.relevance, "shape")
             else type(self.relevance).__name__
         )
         return f"Explanation({self.method}, {self.preset}, relevance {shapes}: {self.conservation})"
@@ -180,6 +224,7 @@ def merged(parts: list[Explanation], weights: Tensor | None = None) -> Explanati
         notes=first.notes,
         grouped=first.grouped,
         pooling=first.pooling,
+        names=first.names,
     )
 
 

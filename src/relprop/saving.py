@@ -41,6 +41,7 @@ def save(explanation: Explanation, path: Path) -> Path:
         "notes": list(explanation.notes),
         "grouped": explanation.grouped,
         "pooling": explanation.pooling,
+        "names": explanation.names,
     }
     text = json.dumps(described)
     if path.suffix == ".npz":
@@ -84,6 +85,7 @@ def _rebuild(described: dict[str, Any], tensors: dict[str, Tensor]) -> Explanati
         notes=tuple(described["notes"]),
         grouped=described["grouped"],
         pooling=described.get("pooling", "sum"),
+        names=described.get("names"),
     )
 
 
@@ -116,6 +118,11 @@ def _take_out(entry: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         unique = f"{len(tensors)}.{name}"
         tensors[unique] = entry
         return {"tensor": unique}
+    if isinstance(entry, np.ndarray):
+        return {"array": _take_out(torch.from_numpy(entry), name, tensors)}
+    if hasattr(entry, "indptr"):  # sparse, of scipy
+        parts = [entry.data, entry.indices, entry.indptr]
+        return {"sparse": [_take_out(parts, name, tensors), list(entry.shape)]}
     if isinstance(entry, dict):
         items = [[key, _take_out(item, f"{name}.{key}", tensors)] for key, item in entry.items()]
         return {"dict": items}
@@ -129,6 +136,13 @@ def _put_in(entry: dict[str, Any], tensors: dict[str, Tensor]) -> Any:
     ((kind, content),) = entry.items()
     if kind == "tensor":
         return tensors[content]
+    if kind == "array":
+        return _put_in(content, tensors).numpy()
+    if kind == "sparse":
+        from scipy.sparse import csr_array
+
+        parts, shape = content
+        return csr_array(tuple(_put_in(parts, tensors)), shape=tuple(shape))
     if kind == "dict":
         return {
             tuple(key) if isinstance(key, list) else key: _put_in(item, tensors)

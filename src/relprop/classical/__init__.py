@@ -3,3 +3,29 @@
 scikit-learn is the host: estimators here follow its interface, and `relprop.explain` understands
 fitted scikit-learn models and pipelines (thesis 2.4, 4.2-4.3, appendices A, C.2, D).
 """
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {  # file -> its public names, loaded when they are first asked for
+    "expansion": ("Expansion",),
+    "explaining": ("explain_estimator",),
+    "networks": ("as_network",),
+    "registry": ("estimator", "step"),
+    "shap_export": ("to_shap",),
+    "shared": ("Shared",),
+    "walking": ("Decided", "Options", "Walk"),
+}
+_FILES = {name: file for file, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_FILES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FILES:
+        return getattr(import_module(f".{_FILES[name]}", __name__), name)
+    raise AttributeError(f"module 'relprop.classical' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FILES})
