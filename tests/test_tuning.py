@@ -15,7 +15,8 @@ from relprop.propagation.positions import WEIGHTED
 from relprop.rule_search import Search, rungs
 from relprop.tuned import Tuned
 
-SETTINGS = {"region": 8, "steps": 4, "fills": ("uniform", "blur"), "starts": 1, "rounds": 1}
+AREAS = {"region": 8, "steps": 4, "per_step": 2}
+SETTINGS = {**AREAS, "fills": ("uniform", "blur"), "starts": 1, "rounds": 1}
 FEW = {"input": [Flat(), Gamma(0.1)], "convolution": [Gamma(0.25), Epsilon(0.25, relative=True)]}
 
 
@@ -177,7 +178,8 @@ def test_the_gain_is_that_of_pairs_on_images_held_back(lenet, digits, tuned):
             for order_ in ("morf", "lerf"):
                 curves[fill, name, order_] = evaluation.region_perturbation(
                     *(lenet, held_back, maps),
-                    **{"region": 8, "steps": 4, "order": order_, "fill": fill, "repeats": 1},
+                    **AREAS,
+                    **{"order": order_, "fill": fill, "repeats": 1},
                     value_range=(digits.amin(), digits.amax()),
                 ).per_image
     differences = torch.stack(
@@ -279,6 +281,7 @@ def test_a_run_goes_on(lenet, digits, tmp_path, monkeypatch):
         ({"rounds": 1.5}, InvalidInput, "rounds is 1.5"),
         ({"region": 33}, InvalidInput, "do not fit"),
         ({"steps": 1000}, InvalidInput, "1000"),
+        ({"steps": None, "per_step": 0}, InvalidInput, "per_step"),
         ({"target": [1, 2]}, InvalidTarget, "one for each of 20 images"),
         ({"target": 10}, InvalidTarget, "10"),
         ({"candidates": {"inputs": [Flat()]}}, UnknownName, "unknown group of layers 'inputs'"),
@@ -288,6 +291,16 @@ def test_a_run_goes_on(lenet, digits, tmp_path, monkeypatch):
 def test_what_is_refused(lenet, digits, changed, error, said):
     with pytest.raises(error, match=said):
         relprop.tune(lenet, digits, **{**SETTINGS, **changed})
+
+
+def test_steps_go_on_until_nothing_is_left(lenet, digits):
+    found = relprop.tune(
+        lenet, digits[:4], candidates={}, **{**SETTINGS, "steps": None, "per_step": 5}
+    )
+    steps = relprop.tune(
+        lenet, digits[:4], candidates={}, **{**SETTINGS, "steps": 4, "per_step": 5}
+    )
+    assert found.gain.per_image.tolist() == steps.gain.per_image.tolist()
 
 
 def test_images_of_another_shape(lenet, digits):

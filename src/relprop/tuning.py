@@ -15,7 +15,7 @@ from .errors import InvalidInput, InvalidTarget, RelpropWarning
 from .evaluation.checks import whole_number
 from .evaluation.estimate import Estimate, estimate
 from .evaluation.progress import bar
-from .evaluation.regions import Grid
+from .evaluation.regions import Grid, regions_a_step
 from .layer_groups import Layout
 from .propagation.presets import Preset, presets
 from .propagation.rules import Rule
@@ -32,6 +32,7 @@ def tune(
     held_back: float = 0.5,
     region: int = 9,
     steps: int | None = None,
+    per_step: int | float = 1,
     repeats: int = 1,
     fills: Sequence[str] = FILLS,
     starts: int = 2,
@@ -57,8 +58,8 @@ def tune(
         candidates: rules to try at "input", "convolution" and "dense" layers; a group that is left
             out keeps what the presets say. By default several of each kind.
         held_back: how many images are not searched on, or, below 1, which share of them.
-        region, repeats, output: as `evaluation.region_perturbation` takes them.
-        steps: how many regions are replaced; by default 100, or all where there are fewer.
+        region, per_step, repeats, output: as `evaluation.region_perturbation` takes them.
+        steps: how often is replaced; by default 100 times, or until nothing is left.
         fills: what replaces a region; the mean over them is searched for.
         starts: how many presets the search goes on from; rounds: how often through all groups.
         seed: of the split, the order of groups, and all noise.
@@ -80,7 +81,8 @@ def tune(
     classes = _classes(scores, images, target, batch_size)
     settings = {
         "region": region,
-        "steps": _steps(images, region) if steps is None else steps,
+        "steps": _steps(images, region, per_step) if steps is None else steps,
+        "per_step": per_step,
         "repeats": repeats,
         "output": output,
         "batch_size": batch_size,
@@ -137,9 +139,10 @@ def _split(images: int, held_back: float, seed: int) -> tuple[Tensor, Tensor]:
     return order[kept:], order[:kept]
 
 
-def _steps(images: Tensor, region: int) -> int:
-    """100, or as many regions as there are."""
-    return min(100, Grid(images.shape[2], images.shape[3], side=region).count)
+def _steps(images: Tensor, region: int, per_step: float) -> int:
+    """100, or as many as there are regions for."""
+    grid = Grid(images.shape[2], images.shape[3], side=region)
+    return min(100, -(-grid.count // regions_a_step(per_step, grid.count)))
 
 
 def _classes(

@@ -40,8 +40,9 @@ def tune(
     ] = 0.5,
     region: Annotated[int, typer.Option(help="Pixels along a side of a region.")] = 9,
     steps: Annotated[
-        int | None, typer.Option(help="Regions that are replaced; by default 100, or all.")
+        int | None, typer.Option(help="How often is replaced; by default 100 times, or to the end.")
     ] = None,
+    per_step: Annotated[int, typer.Option(help="Regions that are replaced at once.")] = 1,
     repeats: Annotated[int, typer.Option(help="How often, with fresh noise.")] = 1,
     fills: Annotated[str, typer.Option(help="What regions are replaced by.")] = ",".join(FILLS),
     starts: Annotated[int, typer.Option(help="Presets that the search goes on from.")] = 2,
@@ -81,6 +82,7 @@ def tune(
         held_back=held_back,
         region=region,
         steps=steps,
+        per_step=per_step,
         repeats=repeats,
         fills=[fill.strip() for fill in fills.split(",") if fill.strip()],
         starts=starts,
