@@ -32,7 +32,7 @@ def test_debug_shows_where_it_happened(place):
 def test_help_names_every_command(relprop_command):
     ended = relprop_command("--help")
     assert ended.code == 0
-    for command in ("demo", "explain", "coverage", "rules", "--debug"):
+    for command in ("demo", "explain", "evaluate", "tune", "coverage", "rules", "--debug"):
         assert command in ended.out
 
 
