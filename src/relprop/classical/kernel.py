@@ -29,6 +29,11 @@ class Kernel(ABC):
 
     @property
     @abstractmethod
+    def compares_histograms(self) -> bool:
+        """Whether features must be at least 0."""
+
+    @property
+    @abstractmethod
     def decomposes(self) -> bool:
         """Whether k(x, y) = sum_d k_d(x_d, y_d), so that relevance is exact (thesis 2.72)."""
 
@@ -121,6 +126,10 @@ class Combined(Kernel):
     def decomposes(self) -> bool:
         return all(kernel.decomposes for kernel in self.kernels)
 
+    @property
+    def compares_histograms(self) -> bool:
+        return any(kernel.compares_histograms for kernel in self.kernels)
+
     def __call__(self, X: Any, Y: Any = None) -> Floats:
         return self._sum(lambda kernel: kernel(X, Y))
 
@@ -201,6 +210,10 @@ class Columns(Kernel):
     @property
     def decomposes(self) -> bool:
         return self.kernel.decomposes
+
+    @property
+    def compares_histograms(self) -> bool:
+        return self.kernel.compares_histograms
 
     def __call__(self, X: Any, Y: Any = None) -> Floats:
         return self.kernel(self._of(X), None if Y is None else self._of(Y))

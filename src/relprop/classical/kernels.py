@@ -53,6 +53,8 @@ class _Mapped(Kernel):
 class Linear(_Mapped):
     """k_d(x, y) = x_d y_d (thesis A.1)."""
 
+    compares_histograms = False
+
     def feature(self, X: Floats) -> Floats:
         return X
 
@@ -70,6 +72,8 @@ class Hellinger(_Mapped):
     Its derivative is infinite at x_d = 0 where the vectors' weighted roots do not sum to zero.
     """
 
+    compares_histograms = True
+
     def feature(self, X: Floats) -> Floats:
         return np.sqrt(_at_least_zero(X, self))
 
@@ -86,6 +90,7 @@ class _Additive(Kernel):
     """k(x, y) = sum_d k_d(x_d, y_d), evaluated in blocks of samples and vectors."""
 
     decomposes = True
+    compares_histograms = True
 
     @staticmethod
     @abstractmethod
@@ -206,6 +211,8 @@ class Rbf(DistanceKernel):
     gamma is a number above 0, or "scale" or "auto" as in scikit-learn: `fitted(X)` makes it one.
     """
 
+    compares_histograms = False
+
     gamma: float | str = "scale"
 
     def __post_init__(self) -> None:
@@ -257,6 +264,8 @@ class ChiSquared(DistanceKernel):
     gamma above 0, else InvalidInput.
     """
 
+    compares_histograms = True
+
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
@@ -282,6 +291,8 @@ class ChiSquared(DistanceKernel):
 
 class _Product(_Whole):
     """k(x, y) = g(gamma <x, y> + coef0)."""
+
+    compares_histograms = False
 
     gamma: float | str
     coef0: float
