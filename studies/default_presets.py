@@ -20,7 +20,7 @@ import csv
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class Kind:
     steps: int = 16
     per_step: int = 4
     views: int = 1  # images that show the same photograph
+
+    def coarse(self) -> Kind:
+        """The same regions in eight steps at most: enough to choose by."""
+        steps = min(8, self.steps)
+        return replace(self, steps=steps, per_step=self.per_step * self.steps // steps)
 
 
 KINDS = {
@@ -198,7 +203,7 @@ def measure(name: str, choice: int, held_back: int, out: Path) -> Result:
     default = relprop.explain(model, to_choose[:1]).preset
     presets: dict[str, Any] = {label: f"lrp:{label}" for label in built_in()}
     folder = out / "pieces" / kind.network
-    found = gains(model, to_choose, presets | CANDIDATES, kind, folder / "choice")
+    found = gains(model, to_choose, presets | CANDIDATES, kind.coarse(), folder / "choice")
     preset, candidate = best(found, built_in()), best(found, [*CANDIDATES])
     methods = presets | {candidate: CANDIDATES[candidate]} | OTHERS
     held = gains(model, others, methods, kind, folder / "held-back")

@@ -69,6 +69,13 @@ def test_presets_are_ahead_of_random_maps(gains):
     assert default_presets.best(gains, ["random"]) == "random"
 
 
+@pytest.mark.parametrize("name", default_presets.KINDS)
+def test_the_part_to_choose_on_loses_as_many_regions_in_fewer_steps(name):
+    kind = default_presets.KINDS[name]
+    coarse = kind.coarse()
+    assert coarse.steps == 8 and coarse.steps * coarse.per_step == kind.steps * kind.per_step
+
+
 def test_views_of_a_photograph_count_as_one(lenet, digits, gains, tmp_path):
     kind = default_presets.Kind("lenet5", "mnist", region=7, steps=4, per_step=4, views=2)
     paired = default_presets.gains(lenet, digits, {"thesis": "lrp:thesis"}, kind, tmp_path)
