@@ -8,12 +8,20 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {  # file -> its public names, loaded when they are first asked for
+    "anomaly": ("inlierness", "outlierness", "soft_min_outlierness"),
     "expansion": ("Expansion",),
     "explaining": ("explain_estimator",),
+    "kernels": (
+        *("AdditiveChiSquared", "ChiSquared", "Columns", "Hellinger", "HistogramIntersection"),
+        *("Linear", "Polynomial", "Rbf", "Sigmoid"),
+    ),
+    "machines": ("KernelOneClass", "KernelSVC", "KernelSVR"),
+    "mkl": ("MultipleKernelSVC",),
     "networks": ("as_network",),
     "registry": ("estimator", "step"),
     "shap_export": ("to_shap",),
     "shared": ("Shared",),
+    "svdd": ("KernelSVDD",),
     "walking": ("Decided", "Options", "Walk"),
 }
 _FILES = {name: file for file, names in _HOMES.items() for name in names}

@@ -108,7 +108,8 @@ class Expansion:
             raise UnknownName("way to handle the bias", bias, ("absorb", *SPREADS))
         if self.kernel.decomposes:
             return self._exact(samples, bias), Notes("exact")
-        return self._at_roots(samples, self._roots(samples, candidates, root))
+        values = self.score(samples)
+        return self._at_roots(samples, values, self._roots(samples, values, candidates, root))
 
     def _exact(self, samples: Floats, bias: str) -> Shared:
         relevance = self.kernel.relevance(samples, self.vectors, self.weights)
@@ -121,22 +122,22 @@ class Expansion:
             return Shared.exact(relevance + self.bias * SPREADS[bias](self))
         return Shared(relevance, np.full(len(samples), self.bias), nothing, nothing)
 
-    def _at_roots(self, samples: Floats, roots: Floats) -> tuple[Shared, Notes]:
+    def _at_roots(self, samples: Floats, values: Floats, roots: Floats) -> tuple[Shared, Notes]:
         relevance = self.kernel.change(samples, roots, self.vectors, self.weights)
         if self.own:
             relevance += self.own * self.kernel.diagonal_change(samples, roots)
         at_roots = self.score(roots)
-        residual = self.score(samples) - at_roots - relevance.sum(1)
+        residual = values - at_roots - relevance.sum(1)
         nothing = np.zeros(len(samples))
         notes = Notes("Taylor", roots, at_roots, residual)
         return Shared(relevance, nothing, nothing, at_roots + residual), notes
 
-    def _roots(self, samples: Floats, candidates: Any, root: Any) -> Floats:
+    def _roots(self, samples: Floats, values: Floats, candidates: Any, root: Any) -> Floats:
         if root is not None:
             return self._given(samples, root)
         points = self.vectors if candidates is None else self._samples(candidates)
-        values, others = self.score(samples), self.score(points)
-        return find_roots(self._along(samples, points), samples, points, values, others)
+        along = self._along(samples, points)
+        return find_roots(along, samples, points, values, self.score(points))
 
     def _given(self, samples: Floats, root: Any) -> Floats:
         roots = np.asarray(root, dtype=np.float64)

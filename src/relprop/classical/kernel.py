@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -16,7 +15,6 @@ from ..errors import InvalidInput
 from .shared import Floats
 
 Along = Callable[[NDArray[np.intp], NDArray[np.intp], Floats], Floats]
-BLOCK = 2**17  # numbers in one block of [n, m, d]: 1 MiB, which stays in the cache
 
 
 class Kernel(ABC):
@@ -286,11 +284,3 @@ def as_pair(X: Any, Y: Any) -> tuple[Floats, Floats]:
             f"samples have {samples.shape[1]} features and the vectors {vectors.shape[1]}"
         )
     return samples, vectors
-
-
-def blocks(n: int, m: int, d: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of samples and vectors whose [n, m, d] table stays small."""
-    wide = max(1, min(m, BLOCK // max(d, 1)))
-    high = max(1, BLOCK // max(wide * d, 1))
-    for begin, start in itertools.product(range(0, n, high), range(0, m, wide)):
-        yield slice(begin, begin + high), slice(start, start + wide)

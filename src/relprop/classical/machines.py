@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, OutlierMixin, RegressorMixin
 from sklearn.svm import SVC, SVR, OneClassSVM
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .expansion import Expansion
 from .kernel import Kernel
@@ -40,15 +40,28 @@ class KernelMachine(BaseEstimator, ABC):
         tags.input_tags.positive_only = find_kernel(self.kernel).compares_histograms
         return tags
 
-    def _start(self, X: Floats) -> Floats:
-        """The kernel's values on the training data, `[n, n]`."""
-        self.kernel_ = find_kernel(self.kernel).fitted(X)
-        return self.kernel_(X)
+    def _prepared(self, X: Floats, sample_weight: Any) -> tuple[Any, NDArray[np.intp], Any]:
+        """The kernel with numbers for parameters; the samples that train, and their weights.
 
-    def _finish(self, machine: Any, X: Floats) -> Self:
+        Samples without weight are left out: with them the host's `support_` counts others than its
+        `shape_fit_`, and it predicts from the wrong values of a precomputed kernel.
+        """
+        kept, weights = np.arange(len(X)), None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            kept = np.flatnonzero(weights > 0)
+            weights = weights[kept]
+        return find_kernel(self.kernel).fitted(X[kept]), kept, weights
+
+    def _start(self, X: Floats, sample_weight: Any) -> tuple[Floats, NDArray[np.intp], Any]:
+        """The kernel's values on the samples that train, `[k, k]`; which, and their weights."""
+        self.kernel_, kept, weights = self._prepared(X, sample_weight)
+        return self.kernel_(X[kept]), kept, weights
+
+    def _finish(self, machine: Any, X: Floats, kept: NDArray[np.intp]) -> Self:
         self.machine_ = machine
-        self.support_ = machine.support_
-        self.support_vectors_ = X[machine.support_]
+        self.support_ = kept[machine.support_]
+        self.support_vectors_ = X[self.support_]
         self.n_iter_ = machine.n_iter_
         self.expansions_, self.expansion_names_ = self._expand()
         return self
@@ -58,7 +71,7 @@ class KernelMachine(BaseEstimator, ABC):
         check_is_fitted(self)
         samples = validate_data(self, X, dtype=np.float64, reset=False)
         table = np.zeros((len(samples), self.machine_.shape_fit_[0]))
-        table[:, self.support_] = self.kernel_(samples, self.support_vectors_)
+        table[:, self.machine_.support_] = self.kernel_(samples, self.support_vectors_)
         return table
 
 
@@ -125,9 +138,10 @@ class KernelSVC(PairwiseClassifier):
         """Fit to samples `[n, d]` and classes `[n]`."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        machine = SVC(**host_options(self)).fit(self._start(X), y, sample_weight)
+        values, kept, weights = self._start(X, sample_weight)
+        machine = SVC(**host_options(self)).fit(values, y[kept], weights)
         self.classes_ = machine.classes_
-        return self._finish(machine, X)
+        return self._finish(machine, X, kept)
 
 
 class KernelSVR(RegressorMixin, KernelMachine):
@@ -162,7 +176,9 @@ class KernelSVR(RegressorMixin, KernelMachine):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to samples `[n, d]` and values `[n]`."""
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        return self._finish(SVR(**host_options(self)).fit(self._start(X), y, sample_weight), X)
+        values, kept, weights = self._start(X, sample_weight)
+        machine = SVR(**host_options(self)).fit(values, y[kept], weights)
+        return self._finish(machine, X, kept)
 
     def predict(self, X: Any) -> Floats:
         """Values, `[n]`."""
@@ -170,7 +186,7 @@ class KernelSVR(RegressorMixin, KernelMachine):
         return self.machine_.predict(values)
 
     def _expand(self) -> tuple[list[Expansion], list[Any]]:
-        return [whole_expansion(self.machine_, self.kernel_, self.support_vectors_)], ["value"]
+        return [whole_expansion(self.machine_, self.kernel_, self.support_vectors_)], ["output"]
 
 
 class KernelOneClass(OutlierMixin, KernelMachine):
@@ -206,10 +222,10 @@ class KernelOneClass(OutlierMixin, KernelMachine):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to samples `[n, d]`; y is not read."""
         X = validate_data(self, X, dtype=np.float64)
-        values = self._start(X)
-        machine = OneClassSVM(**host_options(self)).fit(values, sample_weight=sample_weight)
+        values, kept, weights = self._start(X, sample_weight)
+        machine = OneClassSVM(**host_options(self)).fit(values, sample_weight=weights)
         self.offset_ = machine.offset_
-        return self._finish(machine, X)
+        return self._finish(machine, X, kept)
 
     def decision_function(self, X: Any) -> Floats:
         """`[n]`, positive for inliers."""

@@ -85,13 +85,13 @@ class MultipleKernelSVC(PairwiseClassifier):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self._check()
-        start = self.kernel.fitted(X)
-        tables = np.stack([kernel(X) for kernel in start.kernels])
-        machine, weights = self._learn(tables, y, sample_weight, np.array(start.weights))
-        self.kernel_ = Combined(start.kernels, tuple(weights))
-        self.kernel_weights_ = weights
+        start, kept, weights = self._prepared(X, sample_weight)
+        tables = np.stack([kernel(X[kept]) for kernel in start.kernels])
+        machine, learned = self._learn(tables, y[kept], weights, np.array(start.weights))
+        self.kernel_ = Combined(start.kernels, tuple(learned))
+        self.kernel_weights_ = learned
         self.classes_ = machine.classes_
-        return self._finish(machine, X)
+        return self._finish(machine, X, kept)
 
     def _learn(
         self, tables: Floats, y: Any, sample_weight: Any, weights: Floats

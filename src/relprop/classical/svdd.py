@@ -59,11 +59,11 @@ class KernelSVDD(OutlierMixin, KernelMachine):
         has the same dual, and its offset gives the radius.
         """
         X = validate_data(self, X, dtype=np.float64)
-        values = self._start(X)
+        values, kept, weights = self._start(X, sample_weight)
         own = values.diagonal()
         shift = own.mean()
         shifted = values - (own[:, None] + own) / 2 + shift
-        machine = OneClassSVM(**host_options(self)).fit(shifted, sample_weight=sample_weight)
+        machine = OneClassSVM(**host_options(self)).fit(shifted, sample_weight=weights)
         total = machine.dual_coef_.sum()
         self.weights_ = machine.dual_coef_[0] / total
         inner = values[np.ix_(machine.support_, machine.support_)]
@@ -72,7 +72,7 @@ class KernelSVDD(OutlierMixin, KernelMachine):
         constants = 2 * shift + self._centre - self.weights_ @ own[machine.support_]
         self.squared_radius_ = float(constants - 2 * level)
         self.offset_ = -self.squared_radius_
-        return self._finish(machine, X)
+        return self._finish(machine, X, kept)
 
     def decision_function(self, X: Any) -> Floats:
         """r^2 - ||phi(x) - c||^2, `[n]`: positive for inliers."""
