@@ -31,17 +31,24 @@ from torch import Tensor, nn
 import relprop
 from relprop import data, models
 from relprop.errors import RelpropWarning
-from relprop.evaluation.estimate import Estimate, estimate
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as a script, it finds its neighbours
 from studies import cifar10_networks, train_cifar10
 from studies.preset_candidates import CANDIDATES
+from studies.preset_results import (
+    FILLS,
+    OTHERS,
+    Gains,
+    Result,
+    built_in,
+    figure,
+    overview,
+    rows,
+    table,
+    verdicts,
+)
 
-FILLS = ("uniform", "blur")
-OTHERS = {"sensitivity": "sensitivity", "gradient x input": "gradient-x-input", "random": "random"}
 TRAINED = Path(".cache/cifar10")
-
-Gains = dict[str, dict[str, Tensor]]  # method -> fill -> gain of each image, in logits
 
 
 @dataclass(frozen=True)
@@ -108,15 +115,6 @@ def views(photograph: np.ndarray, model: nn.Module) -> Tensor:
     return torch.stack([model.preprocessing(np.ascontiguousarray(c)) for c in corners])
 
 
-def built_in() -> list[str]:
-    """relprop's presets, each once: two of them are the same rules under two names."""
-    found: dict[str, relprop.Preset] = {}
-    for name, preset in relprop.presets().items():
-        if preset not in found.values():
-            found[name] = preset
-    return [*found]
-
-
 def gains(
     model: nn.Module, images: Tensor, methods: Mapping[str, Any], kind: Kind, folder: Path
 ) -> Gains:
@@ -161,40 +159,6 @@ def mean_over_fills(found: Gains, label: str) -> float:
     return float(torch.stack([*found[label].values()]).mean())
 
 
-def rows(name: str, part: str, found: Gains, default: str) -> list[dict[str, Any]]:
-    """A row for each method and fill: the gain, and what it is over the default's, in pairs."""
-    return [
-        {"kind": name, "part": part, "method": label, "fill": fill, "images": len(values)}
-        | _shown("gain", estimate(values))
-        | _shown("over_default", estimate(values - found[default][fill]))
-        for label, by_fill in found.items()
-        for fill, values in by_fill.items()
-    ]
-
-
-def _shown(name: str, figure: Estimate) -> dict[str, float]:
-    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-
-
-@dataclass(frozen=True)
-class Result:
-    """One kind of network: the rows of both parts, and who was chosen."""
-
-    name: str
-    default: str
-    preset: str  # the best built-in one on the part to choose on
-    candidate: str  # the best of the others there
-    rows: list[dict[str, Any]]
-
-    def better(self, label: str) -> bool:
-        """Held back, does it beat the default under every fill, the intervals clear of zero?"""
-        return all(
-            row["over_default_low"] > 0
-            for row in self.rows
-            if row["part"] == "held back" and row["method"] == label
-        )
-
-
 def measure(name: str, choice: int, held_back: int, out: Path) -> Result:
     """Choose on one part of the images, compare on the other."""
     kind = KINDS[name]
@@ -211,75 +175,6 @@ def measure(name: str, choice: int, held_back: int, out: Path) -> Result:
     return Result(name, default, preset, candidate, lines)
 
 
-def table(result: Result, part: str) -> str:
-    """The rows of one part as Markdown, the largest gain first."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in result.rows:
-        if row["part"] == part:
-            found.setdefault(row["method"], []).append(row)
-    ranked = sorted(found, key=lambda label: -sum(row["gain"] for row in found[label]))
-    heads = [f"{fill}{what}" for fill in FILLS for what in ("", ", over the default's")]
-    lines = [f"| {result.name} | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
-    for label in ranked:
-        cells = [_cell(row, name) for row in found[label] for name in ("gain", "over_default")]
-        shown = f"**{label}** (default)" if label == result.default else label
-        lines.append(f"| {shown} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    if name == "over_default" and row["over_default"] == row["over_default_low"] == 0:
-        return ""
-    return f"{row[name]:.2f} ({row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"
-
-
-def verdict(result: Result) -> str:
-    """What the two parts say about the default."""
-    said = [
-        f"{label}: {'better' if result.better(label) else 'not better'} than the default, held back"
-        for label in (result.preset, result.candidate)
-        if label != result.default
-    ]
-    return f"chosen: {result.preset}, {result.candidate}. " + "; ".join(said)
-
-
-def figure(results: Sequence[Result]) -> Any:
-    """The gains of the images held back: a panel a kind, a row a method, a mark a fill."""
-    from matplotlib.figure import Figure
-
-    labels = [*built_in(), "best candidate", *OTHERS]
-    drawn = Figure(figsize=(2 + 2.4 * len(results), 5.2), layout="constrained")
-    axes = drawn.subplots(1, len(results), sharey=True, squeeze=False)[0]
-    for panel, result in zip(axes, results, strict=True):
-        for number, fill in enumerate(FILLS):
-            held = {
-                "best candidate" if row["method"] == result.candidate else row["method"]: row
-                for row in result.rows
-                if row["part"] == "held back" and row["fill"] == fill
-            }
-            middle = np.array([held[label]["gain"] for label in labels])
-            ends = np.array(
-                [[held[label][f"gain_{e}"] for label in labels] for e in ("low", "high")]
-            )
-            places = np.arange(len(labels)) + 0.2 * number - 0.1
-            panel.errorbar(
-                *(middle, places), xerr=abs(ends - middle), fmt="os"[number], ms=4, label=fill
-            )
-        panel.axhspan(
-            *(labels.index(result.default) + np.array([-0.5, 0.5])), color="0.9", zorder=0
-        )
-        panel.axvline(0, color="0.6", lw=0.8, zorder=0)
-        panel.set_title(f"{result.name}\ncandidate: {result.candidate}", fontsize=8)
-        panel.tick_params(labelsize=8)
-    axes[0].set_yticks(range(len(labels)), labels)
-    axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8, loc="lower right")
-    drawn.supxlabel(
-        "symmetric relevance gain of images held back (logits); grey: the default", fontsize=9
-    )
-    return drawn
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="Default presets by kind of network")
@@ -294,12 +189,12 @@ def main() -> None:
         results.append(measure(name, given.choice, given.held_back, given.out))
         for part in ("choice", "held back"):
             print(f"{part}\n{table(results[-1], part)}\n", flush=True)
-        print(f"{verdict(results[-1])}\n", flush=True)
     with (given.out / "table.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, results[0].rows[0])
         writer.writeheader()
         writer.writerows(row for result in results for row in result.rows)
     figure(results).savefig(given.out / "figure.png", dpi=100)
+    print(f"{overview(results)}\n\n{verdicts(results)}\n")
     print(f"wrote {given.out / 'table.csv'} and figure.png")
 
 

@@ -6,7 +6,7 @@ import torch
 
 import relprop
 from relprop import data, models
-from studies import cifar10_networks, default_presets, train_cifar10
+from studies import cifar10_networks, default_presets, preset_results, train_cifar10
 from studies.preset_candidates import CANDIDATES
 
 KIND = default_presets.Kind("lenet5", "mnist", region=7, steps=4, per_step=4)
@@ -85,7 +85,7 @@ def test_views_of_a_photograph_count_as_one(lenet, digits, gains, tmp_path):
 
 
 def test_differences_are_taken_image_by_image(gains):
-    for row in default_presets.rows("digits", "held back", gains, "thesis"):
+    for row in preset_results.rows("digits", "held back", gains, "thesis"):
         values = gains[row["method"]][row["fill"]]
         over = values - gains["thesis"][row["fill"]]
         assert row["gain"] == pytest.approx(values.double().mean().item())
@@ -99,11 +99,34 @@ def test_better_means_under_every_fill_and_held_back():
         return {"part": part, "method": "z", "fill": fill, "over_default_low": low}
 
     def better(*lines):
-        return default_presets.Result("digits", "thesis", "z", "mine", [*lines]).better("z")
+        return preset_results.Result("digits", "thesis", "z", "mine", [*lines]).better("z")
 
     held = row("held back", "uniform", 0.1)
     assert better(held, row("held back", "blur", 0.1), row("choice", "blur", -1))
     assert not better(held, row("held back", "blur", -0.1), row("choice", "blur", 1))
+
+
+def test_the_overview_marks_what_is_better_or_worse_under_every_fill():
+    def rows(method, *over):
+        return [
+            {"part": "held back", "method": method, "gain": mean}
+            | {"over_default": mean, "over_default_low": mean - 1, "over_default_high": mean + 1}
+            for mean in over
+        ]
+
+    lines = rows("z", 2, 3) + rows("epsilon", 2, 0) + rows("mine", -2, -3)
+    lines += [
+        line
+        for name in [*default_presets.built_in()[2:], *default_presets.OTHERS]
+        for line in rows(name, 0, 0)
+    ]
+    result = preset_results.Result("digits", "thesis", "z", "mine", lines)
+    shown = preset_results.overview([result])
+    assert "| z | **2.00 / 3.00** |" in shown and "| epsilon | 2.00 / 0.00 |" in shown
+    assert "| best candidate | *-2.00 / -3.00* |" in shown
+    assert "| digits | z | +2.00 (+1.00 to +3.00) | +3.00 (+2.00 to +4.00) | yes |" in (
+        preset_results.verdicts([result])
+    )
 
 
 def test_photographs_are_split_and_cut_at_both_corners():
@@ -151,6 +174,7 @@ def test_the_script_writes_its_table_and_figure(tmp_path, monkeypatch, capsys, l
     default_presets.main()
     printed = capsys.readouterr().out
     assert "**thesis** (default)" in printed and "held back" in printed
+    assert "| best candidate | " in printed and "| better? |" in printed
     lines = list(csv.DictReader((tmp_path / "table.csv").open()))
     held = [line for line in lines if line["part"] == "held back"]
     presets, fills = len(default_presets.built_in()), len(default_presets.FILLS)
