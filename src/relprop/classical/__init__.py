@@ -9,20 +9,30 @@ from typing import Any
 
 _HOMES = {  # file -> its public names, loaded when they are first asked for
     "anomaly": ("inlierness", "outlierness", "soft_min_outlierness"),
+    "areas": ("Areas", "Boxes", "LocalFeatures", "Masks"),
+    "encoding": ("ImageEncoder", "Recorded"),
     "expansion": ("Expansion",),
     "explaining": ("explain_estimator",),
+    "fisher": ("FisherVector",),
+    "fisher_rules": ("SumAlphaBeta", "SumEpsilon", "SumMagnitude"),
     "kernels": (
         *("AdditiveChiSquared", "ChiSquared", "Columns", "Hellinger", "HistogramIntersection"),
         *("Linear", "Polynomial", "Rbf", "Sigmoid"),
     ),
     "machines": ("KernelOneClass", "KernelSVC", "KernelSVR"),
+    "mapping": ("Hard", "Rank", "Soft"),
+    "mixture": ("Mixture",),
     "mkl": ("MultipleKernelSVC",),
     "networks": ("as_network",),
+    "projection": ("Projection",),
+    "pyramid": ("SpatialPyramid",),
     "registry": ("estimator", "step"),
     "shap_export": ("to_shap",),
     "shared": ("Shared",),
+    "sift": ("DenseSift",),
     "svdd": ("KernelSVDD",),
     "walking": ("Decided", "Options", "Walk"),
+    "words": ("BagOfWords",),
 }
 _FILES = {name: file for file, names in _HOMES.items() for name in names}
 

@@ -13,10 +13,10 @@ from ..errors import UnsupportedOperation
 from .affine import dense, numbers
 from .dispatch import decided
 from .registry import estimator
-from .shared import Floats, Shared
+from .shared import Floats
 from .steps import moved, walk_step
 from .vectorizers import is_vectorizer, walk_words
-from .walking import Decided, Options, Walk, line, sums, together
+from .walking import Decided, Options, Walk, line, sums, together, whole
 
 _NOTHING = (None, "passthrough")
 
@@ -139,7 +139,7 @@ def _walk_columns(
 
 
 def _passed(module: str, relevance: Any) -> Walk:
-    shared = Shared.exact(relevance)
+    shared = whole(relevance)
     return Walk(relevance, (line(module, "passthrough", "move", sums(relevance), shared),))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -103,11 +104,11 @@ def _readable(inputs: Any) -> Any:
         inputs = inputs.detach().cpu().numpy()
     if sparse.issparse(inputs):
         return sparse.csr_array(inputs, dtype=np.float64)
-    if isinstance(inputs, (list, tuple)) and len(inputs) and np.ndim(inputs[0]) == 0:
-        if not isinstance(inputs[0], str):
+    if isinstance(inputs, (list, tuple)) and len(inputs):
+        if isinstance(inputs[0], Number):
             raise InvalidInput(f"inputs must be samples, [n, d]; got a list of {inputs[0]!r}, ...")
-    elif isinstance(inputs, (list, tuple)) and isinstance(inputs[0], (list, tuple)):
-        inputs = np.asarray(inputs)
+        if isinstance(inputs[0], (list, tuple)):
+            inputs = np.asarray(inputs)
     if isinstance(inputs, np.ndarray) and inputs.ndim == 2 and inputs.dtype.kind == "f":
         return inputs.astype(np.float64)
     return inputs

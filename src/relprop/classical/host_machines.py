@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn import svm
 
-from ..errors import UnsupportedOperation
+from ..errors import InvalidInput, UnsupportedOperation
 from .affine import dense
 from .estimators import classified, in_columns, labels, linear_way, reference_of, refuse, valued
 from .expansion import Expansion
@@ -124,6 +124,11 @@ def _expansion_way(
     exact = expansions[0].kernel.decomposes
     if exact:
         refuse(model, options, "candidates", "root")
+    elif options.bias != "absorb":
+        raise InvalidInput(
+            f"bias={options.bias!r} has nothing to spread where a kernel is expanded at a root: "
+            "constants cancel there (2.76). Leave it out, or take a kernel that decomposes"
+        )
 
     def back(weights: Floats) -> Walk:
         relevance, nothing = np.zeros_like(samples), np.zeros(len(samples))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def to_shap(explanation: Any, data: Any = None) -> Any:
     Raises ImportError without shap; InvalidInput without a ledger, and for maps of several inputs.
     """
     try:
-        from shap import Explanation
+        shap = import_module("shap")
     except ImportError:
         raise ImportError("to_shap needs shap: pip install shap") from None
     totals = {name: np.asarray(figure) for name, figure in explanation.totals().items()}
@@ -30,7 +31,7 @@ def to_shap(explanation: Any, data: Any = None) -> Any:
         if explanation.grouped:
             raise InvalidInput("shap has no documents or pictures for several targets; choose one")
         tokens = explanation.names
-        return Explanation(
+        return shap.Explanation(
             _ragged(explanation.relevance),
             base_values=base,
             data=data if tokens is None else _ragged([np.array(one) for one in tokens]),
@@ -39,7 +40,7 @@ def to_shap(explanation: Any, data: Any = None) -> Any:
     if explanation.grouped:
         values = np.moveaxis(values, 1, -1)
     names = explanation.names
-    return Explanation(values, base_values=base, data=_as_table(data), feature_names=names)
+    return shap.Explanation(values, base_values=base, data=_as_table(data), feature_names=names)
 
 
 def _ragged(arrays: list[Any]) -> Any:

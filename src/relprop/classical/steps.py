@@ -15,7 +15,7 @@ from ..errors import UnsupportedOperation
 from .affine import dense, numbers, share_affine, share_diagonal
 from .registry import STEPS, Step, handler_of, step
 from .shared import Shared
-from .walking import Options, Walk, line, sums
+from .walking import Options, Walk, line, sums, whole
 
 
 def walk_step(
@@ -38,7 +38,7 @@ def _along(scale: Any, offset: Any, tables: tuple[Any, Any, Any], options: Optio
     """z_d = scale_d x_d + offset_d: unchanged where (x + offset / scale) is the input."""
     inputs, outputs, relevance = tables
     if options.centred or not np.any(offset):
-        return Shared.exact(relevance)
+        return whole(relevance)
     return share_diagonal(inputs, scale, offset, outputs, relevance, options.epsilon or 0.0)
 
 
@@ -77,7 +77,7 @@ def min_max_scaler(scaler: Any, x: Any, z: Any, relevance: Any, options: Options
 )
 def each_by_itself(_: Any, x: Any, z: Any, relevance: Any, options: Options) -> Shared:
     """Every output is its input but for a factor or a function of one number (thesis 4.3)."""
-    return Shared.exact(relevance)
+    return whole(relevance)
 
 
 @step(preprocessing.FunctionTransformer, rule="unchanged")
@@ -87,7 +87,7 @@ def function_transformer(function: Any, x: Any, z: Any, relevance: Any, options:
     Raises UnsupportedOperation for other functions.
     """
     if function.func is None or (isinstance(function.func, np.ufunc) and function.func.nin == 1):
-        return Shared.exact(relevance)
+        return whole(relevance)
     raise UnsupportedOperation(
         f"FunctionTransformer({function.func!r}) may mix features. Functions of numpy that take "
         "one number (numpy.log1p) are understood; for others write a transformer with a method "
@@ -121,7 +121,7 @@ def truncated_svd(projection: Any, x: Any, z: Any, relevance: Any, options: Opti
 @step(feature_selection.SelectorMixin, rule="move")
 def selector(chosen: Any, x: Any, z: Any, relevance: Any, options: Options) -> Shared:
     """Some columns and not others: relevance goes back to its column."""
-    return Shared.exact(moved(relevance, chosen.get_support(indices=True), x.shape[1]))
+    return whole(moved(relevance, chosen.get_support(indices=True), x.shape[1]))
 
 
 @step(impute.SimpleImputer, rule="move")
@@ -131,9 +131,9 @@ def imputer(filled: Any, x: Any, z: Any, relevance: Any, options: Options) -> Sh
         raise UnsupportedOperation("SimpleImputer(add_indicator=True) is not explained; leave it")
     width = x.shape[1]
     if relevance.shape[1] == width:
-        return Shared.exact(relevance)
+        return whole(relevance)
     missing = [value is None or value != value for value in filled.statistics_.tolist()]
-    return Shared.exact(moved(relevance, np.flatnonzero(np.logical_not(missing)), width))
+    return whole(moved(relevance, np.flatnonzero(np.logical_not(missing)), width))
 
 
 @step(preprocessing.OneHotEncoder, rule="sum")
@@ -144,7 +144,7 @@ def one_hot_encoder(encoder: Any, x: Any, z: Any, relevance: Any, options: Optio
     named = copy.copy(encoder)
     named.feature_name_combiner = lambda column, category: column
     owners = [names.index(column) for column in named.get_feature_names_out()]
-    return Shared.exact(moved(relevance, np.array(owners), width))
+    return whole(moved(relevance, np.array(owners), width))
 
 
 def moved(relevance: Any, columns: NDArray[np.intp], width: int) -> Any:

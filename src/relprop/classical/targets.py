@@ -25,7 +25,9 @@ class Start:
 
 def choose_start(decided: Decided, target: Any) -> Start:
     """Where relevance starts. Raises InvalidTarget with what was given and what is possible."""
-    if isinstance(target, np.ndarray) and target.dtype.kind not in "f":
+    if hasattr(target, "detach"):  # a tensor
+        target = target.detach().cpu().numpy()
+    if isinstance(target, np.ndarray) and target.dtype.kind != "f":
         target = target.tolist()
     if target is None:
         return _predicted(decided)
@@ -102,14 +104,14 @@ def _weights_of(decided: Decided, target: Any) -> Floats:
     if not _is_one(decided, target):
         raise InvalidTarget(f"there is no output {target!r}: {possible(decided)}")
     if decided.kind == "pairs":
-        first, second = (decided.classes[_class(decided, entry)] for entry in target)
+        first, second = (decided.classes[_known(decided, entry)] for entry in target)
         if (first, second) in decided.names:
             return _one(decided, decided.names.index((first, second)), 1.0)
         return _one(decided, decided.names.index((second, first)), -1.0)
     if decided.kind == "binary":
-        return _one(decided, 0, 1.0 if _class(decided, target) == 1 else -1.0)
+        return _one(decided, 0, 1.0 if _known(decided, target) == 1 else -1.0)
     if decided.kind == "classes":
-        return _one(decided, _class(decided, target), 1.0)
+        return _one(decided, _known(decided, target), 1.0)
     if target == decided.names[0]:
         return _one(decided, 0, 1.0)
     return _one(decided, int(target), 1.0)
@@ -141,6 +143,14 @@ def _class(decided: Decided, target: Any) -> int | None:
     if not numeric and _is_index(target) and 0 <= target < len(decided.classes):
         return int(target)
     return None
+
+
+def _known(decided: Decided, target: Any) -> int:
+    """The index of a class; InvalidTarget where there is no such class."""
+    index = _class(decided, target)
+    if index is None:
+        raise InvalidTarget(f"there is no class {target!r}: {possible(decided)}")
+    return index
 
 
 def _holds_floats(decided: Decided, target: Any) -> bool:

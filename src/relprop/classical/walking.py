@@ -99,6 +99,12 @@ def line(module: str, operation: str, rule: str, received: Floats, shared: Share
     return Line(module, operation, rule, received, sums(shared.relevance), *absorbed)
 
 
+def whole(relevance: Any) -> Shared:
+    """All of it reached the inputs; dense or sparse."""
+    nothing = np.zeros(relevance.shape[0])
+    return Shared(relevance, nothing, nothing, nothing)
+
+
 def sums(relevance: Any) -> Floats:
     """`[n]`: each sample's relevance in one number."""
     if isinstance(relevance, list):
