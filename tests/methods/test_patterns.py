@@ -136,8 +136,9 @@ def test_pattern_attribution_of_a_linear_neuron_sums_to_its_output():
     patterns = learn_patterns(detector(), [x])
     found = relprop.explain(detector(), x[:50], method="pattern-attribution", patterns=patterns)
     assert torch.allclose(found.relevance.sum(1), s[:50], atol=1e-6)
-    signal = relprop.explain(detector(), x[:50], method="patternnet", patterns=patterns).relevance
-    assert torch.allclose(signal, s[:50, None] * the_pattern(patterns), atol=1e-6)
+    signal = relprop.explain(detector(), x[:50], method="patternnet", patterns=patterns)
+    assert torch.allclose(signal.relevance, s[:50, None] * the_pattern(patterns), atol=1e-6)
+    assert (found.pooling, signal.pooling) == ("sum", "l2")  # contributions add up, signals do not
 
 
 def test_pattern_attribution_is_patternnet_with_weights_times_patterns():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 10  # that matplotlib draws lines in, before it begins again
+LEGEND_LINE = 0.22  # inches
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -27,7 +28,7 @@ def curve_figure(curves: Mapping[str, Curve], *, over: Curve | None = None) -> F
 
     if not curves:
         raise InvalidInput("there is nothing to draw: no curve is given")
-    figure = new_figure(7.5, 4)
+    figure = new_figure(7.5, max(4, LEGEND_LINE * (len(curves) + 1)))
     ax = figure.subplots()
     for number, (name, curve) in enumerate(curves.items()):
         drops = curve.drops.mean(0)

@@ -30,6 +30,8 @@ from .registry import register
 from .replayed import notes_on
 
 Standing = Callable[[Tensor, Tensor], Tensor]  # weights, pattern -> what the way back is made of
+# A signal has the sign of a colour, not of a vote: its channels do not add up.
+POOLINGS = {"patternnet": "l2", "pattern-attribution": "sum"}
 FOLLOWED = (Activation, WindowPool, Maximum, Move, Concatenation, Follow)
 
 
@@ -98,7 +100,7 @@ def _through(
         }
         maps = [_walk(recording, plan, weights * output, back, method) for weights in start.weights]
         run = Pass(output, start, [], [], notes_on(recording, ending))
-        return explanation_of(method, inputs, run, maps)
+        return explanation_of(method, inputs, run, maps, pooling=POOLINGS[method])
 
 
 def _walk(
