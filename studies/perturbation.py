@@ -27,6 +27,11 @@ from relprop.app.evaluating import read_data, write_all
 from relprop.evaluation.comparison import Comparison
 from studies.every_method import every_method, few_methods
 
+DRAWN = (
+    *("lrp:thesis", "lrp:epsilon-gamma-flat", "lrp:alpha1beta0", "lrp AlphaBeta(2, -1)"),
+    *("lrp Epsilon(0.01)", "deeplift reveal-cancel", "integrated-gradients", "occlusion"),
+    *("guided-backprop", "deconvolution", "sensitivity", "random map"),
+)
 RIVALS = ("sensitivity", "deconvolution", "random map")
 SETTINGS: dict[str, Any] = {"region": 4, "per_step": 2, "steps": 16}
 
@@ -89,6 +94,28 @@ def paired(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
+def draw(comparison: Comparison, path: Path) -> None:
+    """What a dozen methods take from the output beyond a random order: a panel for each fill."""
+    import matplotlib.pyplot as plt
+
+    shades = dict(zip(DRAWN, plt.get_cmap("tab20").colors, strict=False))
+    fills = comparison.fills
+    figure, axes = plt.subplots(1, len(fills), figsize=(4.4 * len(fills), 4.6), squeeze=False)
+    for panel, fill in zip(axes[0], fills, strict=True):
+        random = comparison.curves[fill, "random", "random"].drops.mean((0, 1))
+        for label in (name for name in DRAWN if name in comparison.labels):
+            drop = comparison.curves[fill, "morf", label].drops.mean((0, 1)) - random
+            panel.plot(range(len(drop)), drop, label=label, color=shades[label])
+        panel.axhline(0, color="0.5", linewidth=0.8)
+        panel.set(title=f"replaced by: {fill}", xlabel="steps of two regions")
+    axes[0, 0].set_ylabel("drop of the output, over a random order")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="lower center", ncols=6 if len(fills) > 2 else 3, fontsize=8)
+    figure.tight_layout(rect=(0, 0.12 if len(fills) > 2 else 0.2, 1, 1))
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
 def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,6 +127,7 @@ def main() -> None:
         print(name)
         comparison = compare(name, images=options.images, out=options.out / name)
         print(comparison)
+        draw(comparison, options.out / name / "figure.png")
         rows = paired(comparison)
         with (options.out / name / "paired.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]))
