@@ -33,9 +33,10 @@ def explanation_html(explanation: Any) -> str:
 
 def _words(explanation: Any) -> str:
     """Words of documents, or the columns of a table that say most, on their relevance's colours."""
-    relevance, names = explanation.relevance, explanation.names
-    if not isinstance(explanation.output, np.ndarray) or explanation.grouped:
+    output = getattr(explanation, "output", None)
+    if not isinstance(output, np.ndarray) or explanation.grouped:
         return ""
+    relevance, names = explanation.relevance, explanation.names
     if isinstance(relevance, list):
         rows = relevance[:_MOST]
         texts = [] if names is None else names[:_MOST]
