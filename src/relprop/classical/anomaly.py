@@ -90,7 +90,8 @@ def _shared(machine: Any, X: Any, sign: float, candidates: Any, root: Any) -> tu
 def _expansion_of(machine: Any) -> Expansion:
     if not isinstance(machine, KernelOneClass | KernelSVDD):
         raise UnsupportedOperation(
-            f"{type(machine).__name__} is no one-class machine; fit a KernelOneClass or KernelSVDD"
+            f"{type(machine).__name__} is no one-class machine of relprop; fit a KernelOneClass "
+            "or a KernelSVDD"
         )
     if not hasattr(machine, "expansions_"):
         raise InvalidInput(f"{type(machine).__name__} is not fitted: call fit(X) first")

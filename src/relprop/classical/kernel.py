@@ -89,12 +89,14 @@ class Kernel(ABC):
     def __add__(self, other: Kernel) -> Combined:
         if not isinstance(other, Kernel):
             return NotImplemented
-        return Combined((self, other), (1.0, 1.0))
+        one, more = _terms(self), _terms(other)
+        return Combined(one.kernels + more.kernels, one.weights + more.weights)
 
     def __mul__(self, factor: float) -> Combined:
         if not isinstance(factor, Real):
             return NotImplemented
-        return Combined((self,), (float(factor),))
+        one = _terms(self)
+        return Combined(one.kernels, tuple(float(factor) * weight for weight in one.weights))
 
     __rmul__ = __mul__
 
@@ -163,19 +165,6 @@ class Combined(Kernel):
             return np.sum([weight * part(of, to, t) for weight, part in pairs], axis=0)
 
         return values
-
-    def __add__(self, other: Kernel) -> Combined:
-        if not isinstance(other, Kernel):
-            return NotImplemented
-        more = other if isinstance(other, Combined) else Combined((other,), (1.0,))
-        return Combined(self.kernels + more.kernels, self.weights + more.weights)
-
-    def __mul__(self, factor: float) -> Combined:
-        if not isinstance(factor, Real):
-            return NotImplemented
-        return Combined(self.kernels, tuple(float(factor) * weight for weight in self.weights))
-
-    __rmul__ = __mul__
 
     def _sum(self, value: Callable[[Kernel], Floats]) -> Floats:
         total = self.weights[0] * value(self.kernels[0])
@@ -263,6 +252,10 @@ class Columns(Kernel):
         whole = np.zeros(as_samples(X).shape)
         whole[:, self._index()] = part
         return whole
+
+
+def _terms(kernel: Kernel) -> Combined:
+    return kernel if isinstance(kernel, Combined) else Combined((kernel,), (1.0,))
 
 
 def as_samples(X: Any) -> Floats:

@@ -78,7 +78,9 @@ class MultipleKernelSVC(PairwiseClassifier):
     def kernel(self) -> Combined:
         """The mean of the kernels, with which learning starts."""
         found = tuple(find_kernel(kernel) for kernel in self.kernels)
-        return Combined(found, (1 / max(1, len(found)),) * len(found))
+        if not found:
+            raise InvalidInput("MultipleKernelSVC needs at least one kernel")
+        return Combined(found, (1 / len(found),) * len(found))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to samples `[n, d]` and classes `[n]`."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NoRootFound
+from .pairwise import squared_distances
 from .shared import Floats
 
 Indices = NDArray[np.intp]
@@ -70,7 +71,7 @@ def _nearest(
     along: Along, X: Floats, candidates: Floats, values: Floats, others: Floats, samples: Indices
 ) -> tuple[Indices, Floats]:
     """The candidate on whose segment the nearest root lies, `[s]`, and its position, `[s]`."""
-    lengths = _distances(X[samples], candidates)
+    lengths = np.sqrt(squared_distances(X[samples], candidates))
     open_ = values[samples, None] * np.sign(others) < 0
     lengths = np.where(open_, lengths, np.inf)
     kept = min(CANDIDATES, len(candidates))
@@ -96,8 +97,3 @@ def _nearest(
         np.take_along_axis(near, best, axis=1)[:, 0],
         np.take_along_axis(high, best, axis=1)[:, 0],
     )
-
-
-def _distances(X: Floats, C: Floats) -> Floats:
-    squares = (X**2).sum(1)[:, None] - 2 * (X @ C.T) + (C**2).sum(1)
-    return np.sqrt(np.maximum(squares, 0))

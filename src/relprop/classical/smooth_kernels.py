@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InvalidInput, UnsupportedOperation
 from .kernel import Along, Kernel, as_pair, as_samples
-from .pairwise import at_least_zero, quotient, summed, weighted
+from .pairwise import at_least_zero, quotient, squared_distances, summed, weighted
 from .shared import Floats
 
 
@@ -39,17 +39,12 @@ class DistanceKernel(_Whole):
     gamma: Any
 
     @abstractmethod
-    def distances(self, X: Any, Y: Any = None) -> Floats:
-        """sum_d D_d, `[n, m]`."""
+    def distances(self, X: Any, Y: Any) -> Floats:
+        """sum_d D_d, `[n, m]`, to the last digits: 0 only where x = y."""
 
     @abstractmethod
     def spread(self, X: Any, Y: Any, coefficients: Floats) -> Floats:
         """sum_i c_i D_d(x, y_i), `[n, d]`, for `coefficients [n, m]`."""
-
-    def __call__(self, X: Any, Y: Any = None) -> Floats:
-        exponents = self.distances(X, Y)
-        exponents *= -_number(self)
-        return np.exp(exponents, out=exponents)
 
     def diagonal(self, X: Any) -> Floats:
         return np.ones(len(as_samples(X)))
@@ -72,20 +67,18 @@ class Rbf(DistanceKernel):
     def __post_init__(self) -> None:
         _check_gamma(self.gamma)
 
-    def distances(self, X: Any, Y: Any = None) -> Floats:
-        samples, vectors = as_pair(X, Y)
-        products = samples @ vectors.T
-        products *= -2
-        products += np.einsum("nd,nd->n", samples, samples)[:, None]
-        products += np.einsum("md,md->m", vectors, vectors)
-        np.maximum(products, 0, out=products)
+    def __call__(self, X: Any, Y: Any = None) -> Floats:
+        exponents = squared_distances(*as_pair(X, Y))
+        exponents *= -_number(self)
         if Y is None:
-            np.fill_diagonal(products, 0)
-        return products
+            np.fill_diagonal(exponents, 0)
+        return np.exp(exponents, out=exponents)
+
+    def distances(self, X: Any, Y: Any) -> Floats:
+        return summed(_square, *as_pair(X, Y))
 
     def spread(self, X: Any, Y: Any, coefficients: Floats) -> Floats:
-        samples, vectors = as_pair(X, Y)
-        return weighted(lambda x, y: (x - y) ** 2, samples, vectors, coefficients)
+        return weighted(_square, *as_pair(X, Y), coefficients)
 
     def gradient(self, X: Any, Y: Any, weights: Floats) -> Floats:
         samples, vectors = as_pair(X, Y)
@@ -97,7 +90,7 @@ class Rbf(DistanceKernel):
 
     def along(self, X: Floats, C: Floats, Y: Floats) -> Along:
         # ||(1 - t) x + t c - y||^2 = (1 - t) ||x - y||^2 + t ||c - y||^2 - t (1 - t) ||x - c||^2
-        from_x, from_c, apart = self.distances(X, Y), self.distances(C, Y), self.distances(X, C)
+        from_x, from_c, apart = (squared_distances(*pair) for pair in ((X, Y), (C, Y), (X, C)))
         gamma = _number(self)
 
         def values(of: Any, to: Any, t: Floats) -> Floats:
@@ -127,7 +120,10 @@ class ChiSquared(DistanceKernel):
             raise InvalidInput(f"gamma of ChiSquared must be a number, got {self.gamma!r}")
         _check_gamma(self.gamma)
 
-    def distances(self, X: Any, Y: Any = None) -> Floats:
+    def __call__(self, X: Any, Y: Any = None) -> Floats:
+        return np.exp(-self.gamma * self.distances(X, Y))
+
+    def distances(self, X: Any, Y: Any) -> Floats:
         return summed(_chi_squared, *self._checked(X, Y))
 
     def spread(self, X: Any, Y: Any, coefficients: Floats) -> Floats:
@@ -226,6 +222,10 @@ class Sigmoid(_Product):
 
     def fitted(self, X: Floats) -> Sigmoid:
         return _with_number(self, X)
+
+
+def _square(x: Floats, y: Floats) -> Floats:
+    return (x - y) ** 2
 
 
 def _chi_squared(x: Floats, y: Floats) -> Floats:
