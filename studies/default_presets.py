@@ -179,8 +179,8 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description="Default presets by kind of network")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS])
-    parser.add_argument("--choice", type=int, default=100, help="images to choose on")
-    parser.add_argument("--held-back", type=int, default=200, help="images to compare on")
+    parser.add_argument("--choice", type=int, default=60, help="images to choose on")
+    parser.add_argument("--held-back", type=int, default=120, help="images to compare on")
     parser.add_argument("--out", type=Path, default=Path(".cache/studies/default_presets"))
     given = parser.parse_args()
     torch.set_num_threads(1)
