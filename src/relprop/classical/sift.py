@@ -57,7 +57,7 @@ class DenseSift(BaseEstimator):
         starts = [self._starts(grey.shape, size) for size in self.bin_sizes]
         count = sum(len(rows) * len(columns) for rows, columns in starts)
         if count == 0:
-            least = 3 * min(self.bin_sizes) + 1
+            least = self._first(min(self.bin_sizes)) + 3 * min(self.bin_sizes) + 1
             raise InvalidInput(
                 f"an image of {list(grey.shape)} is too small: bins of {min(self.bin_sizes)} "
                 f"pixels need {least} x {least}; give it larger, or other bin_sizes"
@@ -77,9 +77,13 @@ class DenseSift(BaseEstimator):
 
     def _starts(self, shape: tuple[int, ...], size: int) -> tuple[Whole, Whole]:
         """Centres of the first bins along rows and columns."""
-        first = (3 * (max(self.bin_sizes) - size)) // 2
+        first = self._first(size)
         rows, columns = (np.arange(first, side - 3 * size, self.step) for side in shape)
         return rows, columns
+
+    def _first(self, size: int) -> int:
+        """Where the first bin has its centre, so that frames of all scales have the same."""
+        return 3 * (max(self.bin_sizes) - size) // 2
 
     def _floor(self, where: Boxes) -> Single:
         """`[N]`: the sum of a descriptor's raw components below which it is zero."""
