@@ -43,7 +43,7 @@ KINDS: Mapping[str, Mapping[str, str]] = {
 FEWER = {"blurred": 100, "probability": 100}  # images, for what stands beside
 PANELS = (
     ("logit", "over_random", "AOPC over random, logit"),
-    ("logit", "relative", "the same / mean logit"),
+    ("logit", "relative", "AOPC over random / mean logit"),
     ("probability", "over_random", "AOPC over random, probability"),
     ("blurred", "relative", "blurred: AOPC over random / mean logit"),
 )
@@ -119,7 +119,7 @@ def correlations(found: Mapping[str, CheckpointComparison]) -> list[str]:
 
 def draw(found: Mapping[str, CheckpointComparison]) -> Any:
     """Each measure against accuracy, with 95 % intervals."""
-    figure = new_figure(9, 6.6)
+    figure = new_figure(9, 6.8)
     for ax, (kind, measure, title) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         for method in METHODS:
             rows = [row for row in found[kind].rows if row["method"] == method]
@@ -132,7 +132,8 @@ def draw(found: Mapping[str, CheckpointComparison]) -> Any:
             ax.errorbar(accuracy, middle, bounds, label=method, marker="o", ms=4, lw=1, capsize=2)
         ax.axhline(0, color="0.4", linewidth=0.8)
         ax.set_xlabel("accuracy on 10,000 test images (%)")
-        ax.set_ylabel(title)
+        ax.set_title(title, fontsize=10)
+        ax.set_ylabel("share of the mean logit" if measure == "relative" else kind)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS))
     return figure
@@ -155,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     frames = [comparison.to_frame().assign(kind=name) for name, comparison in found.items()]
     pandas.concat(frames).to_csv(given.out / "table.csv", index=False)
-    draw(found).savefig(given.out / "figure.png", dpi=110)
+    draw(found).savefig(given.out / "figure.png", dpi=85)
     print(f"wrote table.csv and figure.png to {given.out}")
 
 
