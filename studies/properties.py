@@ -94,7 +94,8 @@ def line_of(row: Mapping[str, Any]) -> str:
     """A row of the table as text."""
     names = [name for name in row if f"{name}_low" in row]
     shown = ["-" if row[name] is None else f"{row[name]:.2f}" for name in names]
-    return f"{row['network']:12} {row['method']:23}" + "".join(f"{each:>8}" for each in shown)
+    figures = ", ".join(f"{name} {figure}" for name, figure in zip(names, shown, strict=True))
+    return f"{row['network']:12} {row['method']:23} {figures}"
 
 
 PANELS = (
