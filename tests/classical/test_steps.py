@@ -1,5 +1,7 @@
 """Pipelines backwards: against models folded into one, slow loops, and a step that lies."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -319,6 +321,22 @@ class Doubled(TransformerMixin, BaseEstimator):
         return Shared.exact(relevance)
 
 
+class Recording(Doubled):
+    """Counts how often it runs; a run keeps its own way back."""
+
+    runs = 0
+
+    def transform(self, X):
+        type(self).runs += 1
+        return super().transform(X)
+
+    def record(self, X):
+        return SimpleNamespace(output=self.transform(X), redistribute=Shared.exact)
+
+    def redistribute(self, inputs, relevance):
+        raise AssertionError("the recording has the way back")
+
+
 class Mixed(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         return self
@@ -337,6 +355,29 @@ def test_a_transformer_of_the_users_own():
     e = relprop.explain(model, X)
     assert np.allclose(e.relevance, 2 * X * model[-1].coef_)
     assert [row.rule for row in e.ledger] == ["w x", "redistribute"]
+
+
+def test_a_transformer_that_records_runs_once():
+    sides = FeatureUnion([("one", Recording()), ("other", Recording())])
+    model = make_pipeline(sides, Ridge()).fit(X, Y)
+    Recording.runs = 0
+    e = relprop.explain(model, X)
+    assert Recording.runs == 2
+    w = model[-1].coef_
+    assert np.allclose(e.relevance, 2 * X * (w[:10] + w[10:]))
+
+
+def test_a_union_of_frames_has_the_hosts_names():
+    union = FeatureUnion([("one", StandardScaler()), ("other", MinMaxScaler())])
+    frame = TABLE[["size", "age"]]
+    columns = ColumnTransformer([("chosen", "passthrough", ["other__age", "one__size"])])
+    model = make_pipeline(union, columns, Ridge())
+    model.set_output(transform="pandas").fit(frame, Y)
+    e = relprop.explain(model, frame)
+    w = model[-1].coef_
+    expected = [StandardScaler().fit_transform(frame)[:, 0] * w[1], None]
+    expected[1] = MinMaxScaler().fit_transform(frame)[:, 1] * w[0]
+    assert np.allclose(e.relevance, np.stack(expected, 1))
 
 
 def test_a_step_without_a_way_back_is_refused_by_name():

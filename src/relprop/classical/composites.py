@@ -2,140 +2,174 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn import compose, pipeline
 
 from ..errors import UnsupportedOperation
-from .affine import dense, numbers
+from .affine import dense
 from .dispatch import decided
 from .registry import estimator
 from .shared import Floats
-from .steps import moved, walk_step
+from .steps import moved, walk_recorded, walk_step
 from .vectorizers import is_vectorizer, walk_words
 from .walking import Decided, Options, Walk, line, sums, together, whole
 
 _NOTHING = (None, "passthrough")
+Back = Callable[[Any], Walk]  # relevance of a transformer's outputs -> the walk to its inputs
 
 
 @estimator(pipeline.Pipeline)
 def explained_pipeline(model: Any, inputs: Any, options: Options) -> Decided:
     """The last step's decision, and the way back through it and through the steps before."""
     before, (name, final) = model.steps[:-1], model.steps[-1]
-    trace = _trace(before, inputs)
+    values, back = _run_steps("", before, inputs, options)
     inner = options
     if options.candidates is not None:
-        inner = replace(inner, candidates=_trace(before, options.candidates)[-1])
+        inner = replace(inner, candidates=_forward(before, options.candidates))
     if options.root is not None:
         inner = replace(inner, root=_root(before, options.root))
-    found = decided(final, trace[-1], inner)
+    found = decided(final, values, inner)
 
-    def back(weights: Floats) -> Walk:
-        return _walk_steps("", before, trace, found.back(weights).inside(name), options)
+    def whole_way(weights: Floats) -> Walk:
+        walk = found.back(weights).inside(name)
+        return _continued(walk, back(walk.relevance))
 
-    return replace(found, back=back)
+    return replace(found, back=whole_way)
 
 
-def _trace(steps: Any, inputs: Any) -> list[Any]:
-    """The inputs, and what each step made of them."""
-    trace = [inputs]
+def _forward(steps: Any, values: Any) -> Any:
     for _, transformer in steps:
-        last = trace[-1]
-        trace.append(last if transformer in _NOTHING else transformer.transform(last))
-    return trace
+        values = values if transformer in _NOTHING else transformer.transform(values)
+    return values
 
 
 def _root(steps: Any, root: Any) -> Any:
     """Root points as the last step sees them; one for all samples stays one."""
     if np.ndim(root) == 1:
-        return dense(_trace(steps, np.asarray(root)[None])[-1])[0]
-    return _trace(steps, root)[-1]
-
-
-def _walk_steps(module: str, steps: Any, trace: list[Any], walk: Walk, options: Options) -> Walk:
-    """Back through steps that ran one after another, from relevance at the last one's outputs."""
-    for (name, transformer), inputs, outputs in reversed(
-        list(zip(steps, trace[:-1], trace[1:], strict=True))
-    ):
-        if transformer not in _NOTHING:
-            inside = f"{module}.{name}" if module else name
-            part = walk_any(inside, transformer, inputs, outputs, walk.relevance, options)
-            walk = _continued(walk, part)
-    return walk
+        return dense(_forward(steps, np.asarray(root)[None]))[0]
+    return _forward(steps, root)
 
 
 def _continued(walk: Walk, part: Walk) -> Walk:
     return Walk(part.relevance, walk.lines + part.lines, walk.notes + part.notes, part.names)
 
 
-def walk_any(
-    module: str, transformer: Any, inputs: Any, outputs: Any, relevance: Any, options: Options
-) -> Walk:
-    """Relevance of a transformer's outputs to its inputs, whether it is made of others or not.
+def run(module: str, transformer: Any, inputs: Any, options: Options) -> tuple[Any, Back]:
+    """A transformer's outputs and the way back from them, whether it is made of others or not.
 
-    Raises UnsupportedOperation for an unknown transformer.
+    Raises UnsupportedOperation on the way back through an unknown transformer.
     """
     if type(transformer) is pipeline.Pipeline:
-        trace = _trace(transformer.steps, inputs)
-        return _walk_steps(module, transformer.steps, trace, Walk(relevance, ()), options)
+        return _run_steps(module, transformer.steps, inputs, options)
     if type(transformer) is pipeline.FeatureUnion:
-        return _walk_union(module, transformer, inputs, relevance, options)
+        return _run_union(module, transformer, inputs, options)
     if type(transformer) is compose.ColumnTransformer:
-        return _walk_columns(module, transformer, inputs, outputs, relevance, options)
+        return _run_columns(module, transformer, inputs, options)
+    if hasattr(transformer, "record") and hasattr(transformer, "redistribute"):
+        recorded = transformer.record(inputs)  # which spares it its work on the way back
+        return recorded.output, partial(walk_recorded, module, transformer, recorded)
+    outputs = transformer.transform(inputs)
     if is_vectorizer(transformer):
-        return walk_words(module, transformer, inputs, relevance)
-    return walk_step(module, transformer, inputs, outputs, relevance, options)
+        return outputs, partial(walk_words, module, transformer, inputs)
+
+    def back(relevance: Any) -> Walk:
+        return walk_step(module, transformer, inputs, outputs, relevance, options)
+
+    return outputs, back
 
 
-def _walk_union(module: str, union: Any, inputs: Any, relevance: Any, options: Options) -> Walk:
-    """Each part of the outputs goes back through the transformer that made it."""
-    walks, begin = [], 0
+def _run_steps(module: str, steps: Any, inputs: Any, options: Options) -> tuple[Any, Back]:
+    """Steps one after another."""
+    backs = []
+    for name, transformer in steps:
+        if transformer not in _NOTHING:
+            inside = f"{module}.{name}" if module else name
+            inputs, way = run(inside, transformer, inputs, options)
+            backs.append(way)
+
+    def back(relevance: Any) -> Walk:
+        walk = Walk(relevance, ())
+        for way in reversed(backs):
+            walk = _continued(walk, way(walk.relevance))
+        return walk
+
+    return inputs, back
+
+
+def _run_union(module: str, union: Any, inputs: Any, options: Options) -> tuple[Any, Back]:
+    """Steps side by side: each part of the outputs goes back through what made it."""
+    parts, backs = [], []
     for name, transformer in union.transformer_list:
         if transformer == "drop":
             continue
-        outputs = inputs if transformer in _NOTHING else transformer.transform(inputs)
-        end = begin + outputs.shape[1]
-        part, begin = relevance[:, begin:end], end
         inside = f"{module}.{name}"
-        walks.append(
-            _passed(inside, part)
+        values, back = (
+            (inputs, partial(_passed, inside))
             if transformer in _NOTHING
-            else walk_any(inside, transformer, inputs, outputs, part, options)
+            else run(inside, transformer, inputs, options)
         )
-    if any(walk.names != walks[0].names for walk in walks):
-        raise UnsupportedOperation(
-            f"{module}: its vectorizers cut texts into different tokens, so their relevance "
-            "cannot be added; explain models on one of them at a time"
-        )
-    return together(walks)
+        parts.append(values * (union.transformer_weights or {}).get(name, 1.0))
+        backs.append(back)
+    bounds = np.cumsum([0, *(part.shape[1] for part in parts)])
+
+    def back_through_all(relevance: Any) -> Walk:
+        walks = [
+            back(relevance[:, begin:end])
+            for back, begin, end in zip(backs, bounds[:-1], bounds[1:], strict=True)
+        ]
+        if any(walk.names != walks[0].names for walk in walks):
+            raise UnsupportedOperation(
+                f"{module}: its vectorizers cut texts into different tokens, so their relevance "
+                "cannot be added; explain models on one of them at a time"
+            )
+        return together(walks)
+
+    if any(hasattr(part, "columns") for part in parts):  # whose names the host alone knows
+        return union.transform(inputs), back_through_all
+    return _side_by_side(parts), back_through_all
 
 
-def _walk_columns(
-    module: str, columned: Any, inputs: Any, outputs: Any, relevance: Any, options: Options
-) -> Walk:
+def _side_by_side(parts: Sequence[Any]) -> Any:
+    """The columns of all parts, sparse where one of them is."""
+    if any(sparse.issparse(part) for part in parts):
+        return sparse.csr_array(sparse.hstack(parts))
+    return np.hstack(parts)
+
+
+def _run_columns(module: str, columned: Any, inputs: Any, options: Options) -> tuple[Any, Back]:
     """Each part of the outputs goes back to the columns that it was made of.
 
     Of a column of texts the whole relevance is given, in its one place.
     """
-    width, values = inputs.shape[1], numbers(outputs)
-    walks = []
+    ways = []
     for name, transformer, columns in columned.transformers_:
         place = columned.output_indices_[name]
         if place.start == place.stop:
             continue
-        inside, part = f"{module}.{name}", relevance[:, place]
         positions = _positions(columns, inputs)
-        if transformer in _NOTHING:
-            walk = _passed(inside, part)
-        else:
+        back: Back = partial(_passed, f"{module}.{name}")
+        if transformer not in _NOTHING:
             chosen = _chosen(inputs, columns, positions)
-            walk = walk_any(inside, transformer, chosen, values[:, place], part, options)
-        found = sums(walk.relevance)[:, None] if walk.names else walk.relevance
-        walks.append(replace(walk, relevance=moved(found, positions, width), names=None))
-    return together(walks)
+            _, back = run(f"{module}.{name}", transformer, chosen, options)
+        ways.append((place, positions, back))
+    width = inputs.shape[1]
+
+    def back_through_all(relevance: Any) -> Walk:
+        walks = []
+        for place, positions, back in ways:
+            walk = back(relevance[:, place])
+            found = sums(walk.relevance)[:, None] if walk.names else walk.relevance
+            walks.append(replace(walk, relevance=moved(found, positions, width), names=None))
+        return together(walks)
+
+    return columned.transform(inputs), back_through_all
 
 
 def _passed(module: str, relevance: Any) -> Walk:

@@ -30,8 +30,18 @@ def walk_step(
     else:
         known: Step = handler_of("transformer", transformer, STEPS, ("transform",))
         found, rule = known.back(transformer, inputs, outputs, relevance, options), known.rule
-    name, received = type(transformer).__name__, sums(relevance)
-    return Walk(found.relevance, (line(module, name, rule, received, found),))
+    return _walk(module, transformer, rule, relevance, found)
+
+
+def walk_recorded(module: str, transformer: Any, recorded: Any, relevance: Any) -> Walk:
+    """The same for a transformer that kept a way back when it ran: `record(inputs)`."""
+    found = recorded.redistribute(dense(relevance))
+    return _walk(module, transformer, "redistribute", relevance, found)
+
+
+def _walk(module: str, transformer: Any, rule: str, relevance: Any, found: Shared) -> Walk:
+    name = type(transformer).__name__
+    return Walk(found.relevance, (line(module, name, rule, sums(relevance), found),))
 
 
 def _along(scale: Any, offset: Any, tables: tuple[Any, Any, Any], options: Options) -> Shared:
