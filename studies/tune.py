@@ -76,8 +76,8 @@ def main() -> None:
     """Tune, print, write table.csv, figure.png, the presets and what was tried."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", default=list(DATA), help=", ".join(DATA))
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--held-back", type=int, default=250)
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--held-back", type=int, default=200)
     parser.add_argument("--region", type=int, default=4)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--per-step", type=int, default=3)

@@ -240,10 +240,16 @@ def test_a_default_that_is_not_beaten_is_returned():
     assert not nothing.beaten and "the search found nothing better" in nothing.verdict
 
 
-def test_fills_that_are_unsure_are_named():
-    sure = result([0.5, 0.6, 0.4, 0.7])
-    assert sure.beaten and sure.preset is sure.found
-    assert sure.verdict.endswith("; under blur alone the interval reaches zero")
+def test_fills_that_say_otherwise_are_named():
+    """`blur` has one less than `uniform` here."""
+    mixed = result([0.5, 0.6, 0.4, 0.7])
+    assert mixed.beaten and mixed.preset is mixed.found
+    assert "under blur alone it is worse: -0.45 (" in mixed.verdict
+    assert "uniform" not in mixed.verdict
+    unsure = result([0.5, 0.6, 1.4, 1.7])
+    assert unsure.beaten and "under blur alone that is not sure: 0.05 (" in unsure.verdict
+    plain = result([5.0, 6.0, 4.0, 7.0])
+    assert plain.verdict.endswith("it gains 5.5 (4.5 to 6.5)")
 
 
 def test_nothing_to_find(lenet, digits, monkeypatch):
@@ -253,6 +259,13 @@ def test_nothing_to_find(lenet, digits, monkeypatch):
     found = relprop.tune(lenet, digits[:6], candidates={"dense": [Flat()]}, **SETTINGS)
     assert found.found is found.default and found.gain.interval == (0.0, 0.0)
     assert "nothing better" in found.verdict
+
+
+def test_a_shipped_preset_that_is_best_keeps_its_name(lenet, digits):
+    found = relprop.tune(lenet, digits, candidates={}, name="mine", **SETTINGS)
+    assert found.found is found.shipped and found.over_shipped.interval == (0.0, 0.0)
+    assert found.found.name in relprop.presets()
+    assert not found.beaten or "it ships, and no rules by group" in found.verdict
 
 
 def test_a_run_goes_on(lenet, digits, tmp_path, monkeypatch):

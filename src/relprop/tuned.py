@@ -19,7 +19,7 @@ class Tuned:
     Areas and gains are of images held back from the search, in the units of the model's output.
 
     Attributes:
-        found: the best preset of the search.
+        found: the best preset of the search; one that ships where nothing was better.
         default: what the model gets without a preset.
         gain: the area of `found` less that of the default, image by image, mean over fills.
         gains: the same for each fill.
@@ -63,9 +63,14 @@ class Tuned:
                 f"the default, {default}, is not beaten {on}: {found} gains {_shown(self.gain)}, "
                 "and the interval does not stay above zero; the default is kept"
             )
-        unsure = [fill for fill, gain in self.gains.items() if gain.low <= 0]
-        but = f"; under {', '.join(unsure)} alone the interval reaches zero" if unsure else ""
-        return f"{found} beats the default, {default}, {on}: it gains {_shown(self.gain)}{but}"
+        said = f"{found} beats the default, {default}, {on}: it gains {_shown(self.gain)}"
+        for fill, gain in self.gains.items():
+            if gain.low <= 0:
+                how = "it is worse" if gain.high < 0 else "that is not sure"
+                said += f"; under {fill} alone {how}: {_shown(gain)}"
+        if self.found == self.shipped:
+            said += "; it ships, and no rules by group were found to be better"
+        return said
 
     def save(self, path: str | Path) -> Path:
         """Write `preset` to a .json file. Raises what `Preset.save` does."""

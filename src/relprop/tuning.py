@@ -106,9 +106,10 @@ def tune(
         after = areas(kept, "held-back")
         ours, theirs, stock = (after.of(p, len(kept)) for p in (best, layout.default, shipped))
     gains = ours - theirs
-    same = layout.key(best) == layout.key(layout.default)
     gain = estimate(gains.mean(0))
-    found = layout.default if same else _named(layout.trimmed(best), name, gain, layout, len(kept))
+    known = {layout.key(preset): preset for preset in (shipped, layout.default)}
+    own = _named(layout.trimmed(best), name, gain, layout, len(kept))
+    found = known.get(layout.key(best), own)
     return Tuned(
         found=found,
         default=layout.default,
