@@ -14,7 +14,7 @@ from .errors import InvalidInput
 from .evaluation import region_perturbation
 from .evaluation.checkpoints import CheckpointComparison
 from .evaluation.progress import bar
-from .evaluation.regions import Grid
+from .evaluation.regions import steps_for
 
 
 def compare_checkpoints(
@@ -60,7 +60,7 @@ def compare_checkpoints(
     classes = _as_labels(labels, images)
     _check_accuracy(accuracy, checkpoints)
     if steps is None:
-        steps = min(100, Grid(images.shape[2], images.shape[3], side=region).count)
+        steps = steps_for(images, region)
     settings = {"region": region, "steps": steps, "repeats": repeats, "fill": fill, "seed": seed}
     settings |= {"output": output, "batch_size": batch_size}
     right, curves, random = [], {}, {}

@@ -19,7 +19,7 @@ from .evaluation import region_perturbation
 from .evaluation.comparison import Comparison, Key
 from .evaluation.curve import Curve
 from .evaluation.progress import bar
-from .evaluation.regions import Grid, regions_a_step
+from .evaluation.regions import steps_for
 from .explain import explain
 from .explainer import Explainer, network_of
 from .methods import METHODS
@@ -87,7 +87,7 @@ def evaluate(
         )
     settings: dict[str, Any] = {
         "region": region,
-        "steps": _steps(images, region, per_step) if steps is None else steps,
+        "steps": steps_for(images, region, per_step) if steps is None else steps,
         "per_step": per_step,
         "repeats": repeats,
         "target": classes,
@@ -112,13 +112,6 @@ def evaluate(
             )
             done(1)
     return Comparison(curves, heatmaps, seconds)
-
-
-def _steps(images: Tensor, region: int, per_step: float) -> int:
-    """100, or as many as there are regions for."""
-    height, width = images.shape[2:]
-    grid = Grid(height, width, side=region)
-    return min(100, -(-grid.count // regions_a_step(per_step, grid.count)))
 
 
 def heatmaps_by(model: Callable[..., Any], method: Any) -> Heatmaps:

@@ -15,7 +15,7 @@ from .errors import InvalidInput, InvalidTarget, RelpropWarning
 from .evaluation.checks import whole_number
 from .evaluation.estimate import Estimate, estimate
 from .evaluation.progress import bar
-from .evaluation.regions import Grid, regions_a_step
+from .evaluation.regions import steps_for
 from .layer_groups import Layout
 from .propagation.presets import Preset, presets
 from .propagation.rules import Rule
@@ -81,7 +81,7 @@ def tune(
     classes = _classes(scores, images, target, batch_size)
     settings = {
         "region": region,
-        "steps": _steps(images, region, per_step) if steps is None else steps,
+        "steps": steps_for(images, region, per_step) if steps is None else steps,
         "per_step": per_step,
         "repeats": repeats,
         "output": output,
@@ -138,12 +138,6 @@ def _split(images: int, held_back: float, seed: int) -> tuple[Tensor, Tensor]:
         )
     order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
     return order[kept:], order[:kept]
-
-
-def _steps(images: Tensor, region: int, per_step: float) -> int:
-    """100, or as many as there are regions for."""
-    grid = Grid(images.shape[2], images.shape[3], side=region)
-    return min(100, -(-grid.count // regions_a_step(per_step, grid.count)))
 
 
 def _classes(

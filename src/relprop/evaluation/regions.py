@@ -119,6 +119,14 @@ def _shuffled(seeds: Tensor, count: int, stream: int) -> Tensor:
     return words(seeds, count, stream).argsort(1)
 
 
+def steps_for(images: Tensor, side: int, per_step: float = 1) -> int:
+    """How often to replace in images `[N, C, H, W]`, where nothing is said: 100 times, or until
+    nothing is left.
+    """
+    grid = Grid(images.shape[2], images.shape[3], side)
+    return min(100, -(-grid.count // regions_a_step(per_step, grid.count)))
+
+
 def regions_a_step(per_step: float, regions: int) -> int:
     """How many of them go at once: a number, or a share below 1. Raises InvalidInput."""
     if isinstance(per_step, float):
