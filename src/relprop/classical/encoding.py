@@ -101,7 +101,8 @@ class ImageEncoder(TransformerMixin, BaseEstimator, ABC):
 
     def transform(self, images: Any) -> Floats:
         """`[n, V]`: a vector for each image."""
-        return np.stack([self._vector(self.describe(image)) for image in self._checked(images)])
+        located = (self._located(image) for image in self._checked(images))
+        return np.stack([self.pool(described, regions).ravel() for described, regions in located])
 
     def record(self, images: Any) -> Recorded:
         """`transform` with a way back: `.output` and `.redistribute(relevance)`.
@@ -111,14 +112,13 @@ class ImageEncoder(TransformerMixin, BaseEstimator, ABC):
         found = self._checked(images)
         vectors, kept, free = [], {}, KEPT
         for index, image in enumerate(found):
-            described = self.describe(image)
-            vectors.append(self._vector(described))
+            described, regions = self._located(image)
+            vectors.append(self.pool(described, regions).ravel())
             if described.nbytes <= free:
-                kept[index], free = described, free - described.nbytes
+                kept[index], free = (described, regions), free - described.nbytes
 
         def back(index: int) -> tuple[Described, Regions]:
-            described = kept.get(index) or self.describe(found[index])
-            return described, self.regions(described.areas)
+            return kept.get(index) or self._located(found[index])
 
         return Recorded(np.stack(vectors), back, self.share)
 
@@ -147,8 +147,9 @@ class ImageEncoder(TransformerMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         return check_images(images)
 
-    def _vector(self, described: Described) -> Floats:
-        return self.pool(described, self.regions(described.areas)).ravel()
+    def _located(self, image: Any) -> tuple[Described, Regions]:
+        described = self.describe(image)
+        return described, self.regions(described.areas)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -8,7 +8,7 @@ that sums and shares are matrix products with (1, l, l^2).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,11 +58,16 @@ class Terms:
     layout: Layout
     values: Floats
     posteriors: Floats
+    _known: dict[Regions, Floats] = field(default_factory=dict, repr=False)
 
     def statistics(self, regions: Regions) -> Floats:
-        """`[R, K, 1 + 2 D]`: sums over each region of posteriors times (1, l, l^2)."""
-        found = np.stack([self._cell(cell) for cell in regions.cells])
-        return np.tensordot(regions.member, found, 1)
+        """`[R, K, 1 + 2 D]`: sums over each region of posteriors times (1, l, l^2); kept, since
+        relevance is shared by the sums that predicted.
+        """
+        if regions not in self._known:
+            found = np.stack([self._cell(cell) for cell in regions.cells])
+            self._known[regions] = np.tensordot(regions.member, found, 1)
+        return self._known[regions]
 
     def sums(self, statistics: Floats, count: float) -> Floats:
         """`[V]`: sums of the terms over a region with these statistics `[K, 1 + 2 D]`."""
