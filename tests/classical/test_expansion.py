@@ -62,6 +62,7 @@ def test_exact_shares_are_conserved(kernel, bias):
     gap = np.abs(f.score(X) - shared.relevance.sum(1) - absorbed(shared)) / scale
     assert gap.max() < 1e-10
     assert notes.way == "exact"
+    np.testing.assert_allclose(notes.score, f.score(X), rtol=1e-12)
     assert (shared.bias == (0.7 if bias == "absorb" else 0.0)).all()
 
 
@@ -103,6 +104,7 @@ def test_what_the_first_order_leaves_out_is_lost_and_said(kernel):
     f = expansion(kernel)
     shared, notes = f.decompose(X)
     np.testing.assert_array_equal(shared.lost, notes.at_roots + notes.residual)
+    np.testing.assert_array_equal(notes.score, f.score(X))
     assert not shared.bias.any()
     assert not shared.stabiliser.any()
     expected = f.score(X) - f.score(notes.roots) - shared.relevance.sum(1)

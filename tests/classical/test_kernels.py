@@ -150,12 +150,25 @@ def test_shares_sum_to_the_kernel(kernel):
     np.testing.assert_allclose(relevance.sum(1), kernel(X, Y) @ WEIGHTS, rtol=1e-10)
 
 
+@pytest.mark.parametrize("kernel", [k for k in ALL if k.decomposes], ids=repr)
+def test_scores_and_shares_in_one_go(kernel):
+    scores, shares = kernel.scored(X, Y, WEIGHTS)
+    np.testing.assert_allclose(scores, kernel(X, Y) @ WEIGHTS, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(shares, kernel.relevance(X, Y, WEIGHTS), rtol=1e-12, atol=1e-14)
+
+
 def test_which_decompose():
     assert all(kernel.decomposes for kernel in ADDITIVE)
     assert not any(kernel.decomposes for kernel in SMOOTH)
     assert [kernel.decomposes for kernel in MIXED] == [False, True, False, False]
-    with pytest.raises(UnsupportedOperation, match="Expansion.decompose expands it at a root"):
-        Rbf(gamma=1.0).relevance(X, Y, WEIGHTS)
+    rbf = Rbf(gamma=1.0)
+    for refused in (
+        lambda: rbf.relevance(X, Y, WEIGHTS),
+        lambda: rbf.scored(X, Y, WEIGHTS),
+        lambda: rbf.diagonal_relevance(X),
+    ):
+        with pytest.raises(UnsupportedOperation, match="Expansion.decompose expands it at a root"):
+            refused()
 
 
 def test_columns_that_are_not_seen_get_nothing():
@@ -185,7 +198,8 @@ def test_blocks_of_samples_and_vectors(monkeypatch):
     kernels = [HistogramIntersection(), AdditiveChiSquared(), ChiSquared(gamma=0.4)]
 
     def figures():
-        return [part for k in kernels for part in (k(X, Y), k.gradient(X, Y, WEIGHTS))]
+        pairs = [(k(X, Y), k.gradient(X, Y, WEIGHTS)) for k in kernels]
+        return [part for pair in pairs for part in pair] + list(kernels[0].scored(X, Y, WEIGHTS))
 
     whole = figures()
     for size in (1, 8, 15, 30):

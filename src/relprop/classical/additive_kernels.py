@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .kernel import Kernel, as_pair, as_samples
-from .pairwise import at_least_zero, quotient, summed, weighted
+from .pairwise import at_least_zero, divide_by_sum, summed, summed_and_weighted, weighted
 from .shared import Floats
 
 
@@ -33,6 +33,9 @@ class _Mapped(Kernel):
     def relevance(self, X: Any, Y: Any, weights: Floats) -> Floats:
         samples, vectors = as_pair(X, Y)
         return self.feature(samples) * (weights @ self.feature(vectors))
+
+    def scored(self, X: Any, Y: Any, weights: Floats) -> tuple[Floats, Floats]:
+        return self(X, Y) @ weights, self.relevance(X, Y, weights)
 
     def gradient(self, X: Any, Y: Any, weights: Floats) -> Floats:
         samples, vectors = as_pair(X, Y)
@@ -90,19 +93,25 @@ class _Additive(Kernel):
 
     @staticmethod
     @abstractmethod
-    def term(x: Floats, y: Floats) -> Floats:
-        """k_d."""
+    def term(x: Floats, y: Floats, out: Floats, spare: Floats) -> object:
+        """Fills `out` with k_d."""
 
     @staticmethod
     @abstractmethod
-    def slope(x: Floats, y: Floats) -> Floats:
-        """dk_d/dx_d, from the right where the two sides differ: features may not fall below 0."""
+    def slope(x: Floats, y: Floats, out: Floats, spare: Floats) -> object:
+        """Fills `out` with dk_d/dx_d.
+
+        From the right where the two sides differ: features may not fall below 0.
+        """
 
     def __call__(self, X: Any, Y: Any = None) -> Floats:
         return summed(self.term, *self._checked(X, Y))
 
     def relevance(self, X: Any, Y: Any, weights: Floats) -> Floats:
         return weighted(self.term, *self._checked(X, Y), weights)
+
+    def scored(self, X: Any, Y: Any, weights: Floats) -> tuple[Floats, Floats]:
+        return summed_and_weighted(self.term, *self._checked(X, Y), weights)
 
     def gradient(self, X: Any, Y: Any, weights: Floats) -> Floats:
         return weighted(self.slope, *self._checked(X, Y), weights)
@@ -120,12 +129,12 @@ class HistogramIntersection(_Additive):
     """k_d(x, y) = min(x_d, y_d) for features of at least 0, else InvalidInput (thesis A.3)."""
 
     @staticmethod
-    def term(x: Floats, y: Floats) -> Floats:
-        return np.minimum(x, y)
+    def term(x: Floats, y: Floats, out: Floats, spare: Floats) -> object:
+        return np.minimum(x, y, out=out)
 
     @staticmethod
-    def slope(x: Floats, y: Floats) -> Floats:
-        return (x < y).astype(np.float64)
+    def slope(x: Floats, y: Floats, out: Floats, spare: Floats) -> object:
+        return np.less(x, y, out=out)
 
     def diagonal_relevance(self, X: Any) -> Floats:
         return at_least_zero(as_samples(X), self)
@@ -143,12 +152,15 @@ class AdditiveChiSquared(_Additive):
     """
 
     @staticmethod
-    def term(x: Floats, y: Floats) -> Floats:
-        return quotient(2 * x * y, x + y)
+    def term(x: Floats, y: Floats, out: Floats, spare: Floats) -> object:
+        return divide_by_sum(np.multiply(2 * x, y, out=out), x, y, out, spare)
 
     @staticmethod
-    def slope(x: Floats, y: Floats) -> Floats:
-        return 2 * quotient(y, x + y) ** 2
+    def slope(x: Floats, y: Floats, out: Floats, spare: Floats) -> object:
+        share = divide_by_sum(y, x, y, out, spare)  # 2 (y / (x + y))^2
+        share *= share
+        share *= 2
+        return share
 
     def diagonal_relevance(self, X: Any) -> Floats:
         return at_least_zero(as_samples(X), self)

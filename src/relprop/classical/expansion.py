@@ -23,12 +23,14 @@ class Notes:
 
     Attributes:
         way: "exact", or "Taylor" at a root point.
+        score: `[n]`, f(x), which costs little beside its decomposition.
         roots: `[n, d]`, the root points; None where the way is exact.
         at_roots: `[n]`, f there, which the root search leaves within 1e-5 of 0.
         residual: `[n]`, what the first order leaves out: f(x) - f(root) - sum of relevance.
     """
 
     way: str
+    score: Floats
     roots: Floats | None = None
     at_roots: Floats | None = None
     residual: Floats | None = None
@@ -107,20 +109,21 @@ class Expansion:
         if bias not in (*SPREADS, "absorb"):
             raise UnknownName("way to handle the bias", bias, ("absorb", *SPREADS))
         if self.kernel.decomposes:
-            return self._exact(samples, bias), Notes("exact")
+            return self._exact(samples, bias)
         values = self.score(samples)
         return self._at_roots(samples, values, self._roots(samples, values, candidates, root))
 
-    def _exact(self, samples: Floats, bias: str) -> Shared:
-        relevance = self.kernel.relevance(samples, self.vectors, self.weights)
+    def _exact(self, samples: Floats, bias: str) -> tuple[Shared, Notes]:
+        scores, relevance = self.kernel.scored(samples, self.vectors, self.weights)
+        notes = Notes("exact", scores + self._constant + self._own(samples))
         if self.own:
             relevance += self.own * self.kernel.diagonal_relevance(samples)
         if self.offsets is not None:
             relevance += self.offsets
         nothing = np.zeros(len(samples))
         if bias != "absorb":
-            return Shared.exact(relevance + self.bias * SPREADS[bias](self))
-        return Shared(relevance, np.full(len(samples), self.bias), nothing, nothing)
+            return Shared.exact(relevance + self.bias * SPREADS[bias](self)), notes
+        return Shared(relevance, np.full(len(samples), self.bias), nothing, nothing), notes
 
     def _at_roots(self, samples: Floats, values: Floats, roots: Floats) -> tuple[Shared, Notes]:
         relevance = self.kernel.change(samples, roots, self.vectors, self.weights)
@@ -129,7 +132,7 @@ class Expansion:
         at_roots = self.score(roots)
         residual = values - at_roots - relevance.sum(1)
         nothing = np.zeros(len(samples))
-        notes = Notes("Taylor", roots, at_roots, residual)
+        notes = Notes("Taylor", values, roots, at_roots, residual)
         return Shared(relevance, nothing, nothing, at_roots + residual), notes
 
     def _roots(self, samples: Floats, values: Floats, candidates: Any, root: Any) -> Floats:

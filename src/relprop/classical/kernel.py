@@ -48,6 +48,10 @@ class Kernel(ABC):
         """sum_i weights_i k_d(x, y_i), `[n, d]`; else UnsupportedOperation."""
 
     @abstractmethod
+    def scored(self, X: Any, Y: Any, weights: Floats) -> tuple[Floats, Floats]:
+        """sum_i weights_i k(x, y_i), `[n]`, and `relevance`, for little more than one of them."""
+
+    @abstractmethod
     def diagonal(self, X: Any) -> Floats:
         """k(x, x), `[n]`."""
 
@@ -139,6 +143,12 @@ class Combined(Kernel):
     def relevance(self, X: Any, Y: Any, weights: Floats) -> Floats:
         return self._sum(lambda kernel: kernel.relevance(X, Y, weights))
 
+    def scored(self, X: Any, Y: Any, weights: Floats) -> tuple[Floats, Floats]:
+        parts = [kernel.scored(X, Y, weights) for kernel in self.kernels]
+        scores, shares = zip(*parts, strict=True)
+        factors = np.array(self.weights)
+        return np.tensordot(factors, scores, 1), np.tensordot(factors, shares, 1)
+
     def diagonal(self, X: Any) -> Floats:
         return self._sum(lambda kernel: kernel.diagonal(X))
 
@@ -210,6 +220,10 @@ class Columns(Kernel):
 
     def relevance(self, X: Any, Y: Any, weights: Floats) -> Floats:
         return self._spread(X, self.kernel.relevance(self._of(X), self._of(Y), weights))
+
+    def scored(self, X: Any, Y: Any, weights: Floats) -> tuple[Floats, Floats]:
+        scores, part = self.kernel.scored(self._of(X), self._of(Y), weights)
+        return scores, self._spread(X, part)
 
     def diagonal(self, X: Any) -> Floats:
         return self.kernel.diagonal(self._of(X))

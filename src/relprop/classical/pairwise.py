@@ -10,26 +10,38 @@ import numpy as np
 from ..errors import InvalidInput
 from .shared import Floats
 
-Pairwise = Callable[[Floats, Floats], Floats]
-BLOCK = 2**17  # numbers in one block of [n, m, d]: 1 MiB, which stays in the cache
+# Fills a table `out` for numbers x and y that broadcast to it; `spare` is one more to work in.
+Pairwise = Callable[[Floats, Floats, Floats, Floats], object]
+BLOCK = 2**17  # numbers in one table [n, m, d]: 1 MiB, which stays in the cache
+TINY = np.finfo(np.float64).tiny
 
 
 def summed(pairwise: Pairwise, X: Floats, Y: Floats) -> Floats:
     """sum_d pairwise(x_d, y_d), `[n, m]`."""
-    total = np.empty((len(X), len(Y)))
-    for rows, vectors in blocks(len(X), *Y.shape):
-        total[rows, vectors] = pairwise(X[rows, None], Y[None, vectors]).sum(2)
+    total, ones = np.empty((len(X), len(Y))), np.ones(X.shape[1])
+    for rows, vectors, table in _tables(pairwise, X, Y):
+        total[rows, vectors] = table @ ones
     return total
 
 
 def weighted(pairwise: Pairwise, X: Floats, Y: Floats, coefficients: Floats) -> Floats:
     """sum_i c_i pairwise(x_d, y_id), `[n, d]`, for `coefficients [m]` or `[n, m]`."""
     total = np.zeros(X.shape)
-    table = np.broadcast_to(coefficients, (len(X), len(Y)))
-    for rows, vectors in blocks(len(X), *Y.shape):
-        terms = pairwise(X[rows, None], Y[None, vectors])
-        total[rows] += (table[rows, None, vectors] @ terms)[:, 0]
+    factors = np.broadcast_to(coefficients, (len(X), len(Y)))
+    for rows, vectors, table in _tables(pairwise, X, Y):
+        total[rows] += (factors[rows, None, vectors] @ table)[:, 0]
     return total
+
+
+def summed_and_weighted(
+    pairwise: Pairwise, X: Floats, Y: Floats, weights: Floats
+) -> tuple[Floats, Floats]:
+    """`summed` @ weights, `[n]`, and `weighted`, `[n, d]`, for `weights [m]`, in one go."""
+    sums, shares, ones = np.zeros(len(X)), np.zeros(X.shape), np.ones(X.shape[1])
+    for rows, vectors, table in _tables(pairwise, X, Y):
+        sums[rows] += (table @ ones) @ weights[vectors]
+        shares[rows] += weights[vectors] @ table
+    return sums, shares
 
 
 def squared_distances(X: Floats, Y: Floats) -> Floats:
@@ -41,10 +53,11 @@ def squared_distances(X: Floats, Y: Floats) -> Floats:
     return np.maximum(products, 0, out=products)
 
 
-def quotient(above: Floats, below: Floats) -> Floats:
-    """above / below, and 0 where below is 0."""
-    shape = np.broadcast_shapes(above.shape, below.shape)
-    return np.divide(above, below, out=np.zeros(shape), where=below != 0)
+def divide_by_sum(above: Floats, x: Floats, y: Floats, out: Floats, spare: Floats) -> Floats:
+    """above / (x + y) for x and y of at least 0, and 0 for 0/0."""
+    np.add(x, y, out=spare)
+    np.maximum(spare, TINY, out=spare)
+    return np.divide(above, spare, out=out)
 
 
 def at_least_zero(X: Floats, kernel: object) -> Floats:
@@ -57,9 +70,18 @@ def at_least_zero(X: Floats, kernel: object) -> Floats:
     return X
 
 
-def blocks(n: int, m: int, d: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of samples and vectors whose [n, m, d] table stays small."""
+def _tables(pairwise: Pairwise, X: Floats, Y: Floats) -> Iterator[tuple[slice, slice, Floats]]:
+    """The tables [n, m, d] of blocks of samples and vectors, one after the other in one memory:
+    to make room for each anew would take longer than to fill it.
+    """
+    (n, d), m = X.shape, len(Y)
     wide = max(1, min(m, BLOCK // max(d, 1)))
-    high = max(1, BLOCK // max(wide * d, 1))
+    high = max(1, min(n, BLOCK // max(wide * d, 1)))
+    memory = np.empty((2, high * wide * d))
     for begin, start in itertools.product(range(0, n, high), range(0, m, wide)):
-        yield slice(begin, begin + high), slice(start, start + wide)
+        rows, vectors = slice(begin, begin + high), slice(start, start + wide)
+        x, y = X[rows, None], Y[None, vectors]
+        shape = (len(x), y.shape[1], d)
+        out, spare = memory[:, : len(x) * y.shape[1] * d].reshape(2, *shape)
+        pairwise(x, y, out, spare)
+        yield rows, vectors, out

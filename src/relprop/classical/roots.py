@@ -17,7 +17,7 @@ Along = Callable[[Indices, Indices, Floats], Floats]
 TOLERANCE = 1e-5  # |f| at a root (thesis 2.4.2)
 CANDIDATES = 50  # points of the other side for each sample
 HALVINGS = 60  # beyond which a step is smaller than the rounding of a position
-PAIRS = 2**15  # pairs of samples and candidates that are halved at a time
+PAIRS = 2**10  # pairs of samples and candidates halved at a time, in tables the cache can hold
 
 
 def find_roots(

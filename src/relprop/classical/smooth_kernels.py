@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InvalidInput, UnsupportedOperation
 from .kernel import Along, Kernel, as_pair, as_samples
-from .pairwise import at_least_zero, quotient, squared_distances, summed, weighted
+from .pairwise import at_least_zero, divide_by_sum, squared_distances, summed, weighted
 from .shared import Floats
 
 
@@ -21,6 +21,9 @@ class _Whole(Kernel):
     decomposes = False
 
     def relevance(self, X: Any, Y: Any, weights: Floats) -> Floats:
+        raise self._refusal()
+
+    def scored(self, X: Any, Y: Any, weights: Floats) -> tuple[Floats, Floats]:
         raise self._refusal()
 
     def diagonal_relevance(self, X: Any) -> Floats:
@@ -224,17 +227,23 @@ class Sigmoid(_Product):
         return _with_number(self, X)
 
 
-def _square(x: Floats, y: Floats) -> Floats:
-    return (x - y) ** 2
+def _square(x: Floats, y: Floats, out: Floats, spare: Floats) -> Floats:
+    np.subtract(x, y, out=out)
+    out *= out
+    return out
 
 
-def _chi_squared(x: Floats, y: Floats) -> Floats:
-    return quotient((x - y) ** 2, x + y)
+def _chi_squared(x: Floats, y: Floats, out: Floats, spare: Floats) -> Floats:
+    return divide_by_sum(_square(x, y, out, spare), x, y, out, spare)
 
 
-def _chi_squared_slope(x: Floats, y: Floats) -> Floats:
+def _chi_squared_slope(x: Floats, y: Floats, out: Floats, spare: Floats) -> Floats:
     """(x - y)(x + 3y) / (x + y)^2 = 1 - 4 (y / (x + y))^2, which is 1 at 0/0."""
-    return 1 - 4 * quotient(y, x + y) ** 2
+    share = divide_by_sum(y, x, y, out, spare)
+    share *= share
+    share *= -4
+    share += 1
+    return share
 
 
 def _check_gamma(gamma: Any) -> None:
