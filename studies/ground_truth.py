@@ -43,16 +43,20 @@ MEASURES = {"mass": "relevance mass inside", "rank": "relevance rank accuracy"}
 
 @dataclass(frozen=True)
 class Composed:
-    """Images `[N, 3, 32, 32]` as the network takes them, their classes, and the true masks."""
+    """Images `[N, 3, 32, 32]` as the network takes them, their classes, and the true masks.
+
+    `accuracy` is the network's on all that were tried, of which these are the first it got right.
+    """
 
     images: Tensor
     classes: Tensor
     masks: Tensor
-    tried: int
+    accuracy: float
 
     def first(self, count: int) -> Composed:
         """The first of them."""
-        return Composed(self.images[:count], self.classes[:count], self.masks[:count], self.tried)
+        few = (self.images[:count], self.classes[:count], self.masks[:count])
+        return Composed(*few, self.accuracy)
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,12 @@ def composed_images(model: nn.Module, count: int) -> Composed:
     classes = torch.from_numpy(labels)
     with torch.no_grad():
         predicted = torch.cat([model(batch).argmax(1) for batch in images.split(BATCH)])
-    right = (predicted == classes).nonzero()[:count, 0]
+    correct = predicted == classes
+    right = correct.nonzero()[:count, 0]
     if len(right) < count:
         raise SystemExit(f"the network is right on {len(right)} of {tried} images: ask for fewer")
-    return Composed(images[right], classes[right], torch.from_numpy(masks)[right], tried)
+    accuracy = float(correct.double().mean())
+    return Composed(images[right], classes[right], torch.from_numpy(masks)[right], accuracy)
 
 
 def methods(model: nn.Module) -> dict[str, Any]:
@@ -214,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = relprop.models.load(NETWORK).to(memory_format=torch.channels_last)
     data = composed_images(model, given.images)
     chance = float(data.masks.double().mean())
+    print(f"the network is right on {data.accuracy:.1%} of composed images")
     rows = []
     for row in measure(model, data, methods(model), given.out / "pieces"):
         print(row.method, row.estimate("mass"), row.estimate("rank"), flush=True)

@@ -33,7 +33,7 @@ def data():
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)) + 0.1
     masks = torch.zeros(6, 32, 32, dtype=torch.bool)
     masks[:, :8, :8] = True
-    return ground_truth.Composed(images, torch.zeros(6, dtype=torch.long), masks, 6)
+    return ground_truth.Composed(images, torch.zeros(6, dtype=torch.long), masks, 1.0)
 
 
 def test_a_map_that_knows_has_all_inside_and_one_that_does_not_its_share(data):
@@ -79,6 +79,7 @@ def test_only_images_on_which_the_network_is_right(monkeypatch):
     monkeypatch.setattr(ground_truth, "cifar10", lambda part: (pixels, labels))
     found = ground_truth.composed_images(Bright().eval(), 3)
     assert found.classes.tolist() == [0, 0, 0]
+    assert found.accuracy == pytest.approx(6 / 9)
     assert found.masks.double().mean() == pytest.approx((ground_truth.OBJECT / 32) ** 2)
     with pytest.raises(SystemExit, match="right on 6 of 9"):
         ground_truth.composed_images(Bright().eval(), 7)
