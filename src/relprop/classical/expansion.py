@@ -93,8 +93,10 @@ class Expansion:
         Where the kernel decomposes, R_d = sum_i weights_i k_d(y_i, x) (thesis 2.72), and the bias
         is kept apart ("absorb"), spread evenly ("distribute", 2.73), or, for a linear kernel, by
         its weights ("weights", 2.74 with w_d^2 / ||w||^2). Other kernels are expanded at a root
-        point, R_d = df/dx_d(root) (x - root)_d (2.76), where constants cancel; f at the root and
-        what the first order leaves out are in `lost`. In a sum of both, each kernel goes its way.
+        point, R_d = df/dx_d(root) (x - root)_d (2.76), where constants cancel. There `lost` is f at
+        the root and what the first order leaves out: the latter is what is left of f(x), so that
+        its size, not its sum, says how good the expansion is. In a sum of both kinds, each kernel
+        goes its way.
 
         Args:
             X: samples `[n, d]`.
