@@ -346,3 +346,31 @@ def test_options_that_a_model_cannot_use_are_refused(two, diabetes):
     for reference in ("high", np.nan, [1, 2, 3]):
         with pytest.raises(InvalidInput, match="reference must be a number"):
             relprop.explain(Ridge().fit(values, targets), values, reference=reference)
+
+
+def test_one_note_says_how_much_the_first_order_leaves_out(iris):
+    X, y = iris
+    e = relprop.explain(SVC(gamma=0.4).fit(X, y), X, "all", candidates=X)
+    (note,) = [note for note in e.notes if "first order" in note]
+    share = np.median(np.abs(e.totals()["lost"]) / np.abs(e.totals()["received"]))
+    assert note.endswith(f"more than {share:.2g} of the score") and share > 0.01
+
+
+@pytest.mark.parametrize("bias", ["absorb", "distribute"])
+def test_an_exact_machine_of_ours_in_every_direction(bias, two):
+    X, y = two
+    machine = KernelSVC(HistogramIntersection()).fit(X, y)
+    e = relprop.explain(machine, X, bias=bias)
+    assert np.allclose(e.output, machine.decision_function(X), rtol=1e-10)
+    (expansion,) = machine.expansions_
+    for i, x in enumerate(X[:3]):
+        for d in range(4):
+            shares = zip(expansion.weights, expansion.vectors, strict=True)
+            alone = sum(weight * min(x[d], vector[d]) for weight, vector in shares)
+            spread = expansion.bias / 4 if bias == "distribute" else 0.0
+            assert e.relevance[i, d] == pytest.approx(alone + spread, rel=1e-10, abs=1e-12)
+    turned = relprop.explain(machine, X, "fern", bias=bias)
+    assert np.allclose(turned.relevance, -e.relevance) and np.allclose(turned.bias, -e.bias)
+    doubled = relprop.explain(machine, X, [2.0], bias=bias)
+    assert np.allclose(doubled.relevance, 2 * e.relevance)
+    assert max(one.conservation_gap.max() for one in (e, turned, doubled)) < 1e-10

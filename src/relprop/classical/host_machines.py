@@ -21,7 +21,9 @@ from .kernels import Polynomial, Rbf, Sigmoid
 from .machines import pairwise_expansions, whole_expansion
 from .registry import estimator
 from .shared import Floats, Shared
-from .walking import Decided, Options, Walk, line
+from .walking import TAYLOR, Decided, Options, Walk, line
+
+EXACT = "sum of kernels"
 
 
 @estimator(svm.SVC, svm.NuSVC)
@@ -65,8 +67,11 @@ def own_machine(model: Any, inputs: Any, options: Options) -> Decided:
         pairs = zip(expansions, shifts, strict=True)
         expansions = [replace(one, bias=one.bias - shift) for one, shift in pairs]
     samples = dense(inputs)
-    scores = np.stack([one.score(samples) for one in expansions], axis=1)
-    back = _expansion_way(model, samples, expansions, scores, options)
+    if len(expansions) == 1 and expansions[0].kernel.decomposes:
+        scores, back = _at_once(model, samples, expansions[0], options)
+    else:
+        scores = np.stack([one.score(samples) for one in expansions], axis=1)
+        back = _expansion_way(model, samples, expansions, scores, options)
     if len(classes) == 2 and len(names) == 1:
         return classified(scores, classes, back)
     if not classes:
@@ -138,14 +143,29 @@ def _expansion_way(
             if len(rows):
                 part = _decomposed(expansion, samples, rows, options)
                 _add(total, part, rows, weights[rows, k])
-        rule = "sum of kernels" if exact else "Taylor at a root"
+        rule = EXACT if exact else TAYLOR
         received = (weights * scores).sum(1)
-        notes = () if exact else (_said(total, received),)
-        return Walk(
-            total.relevance, (line("", type(model).__name__, rule, received, total),), notes
-        )
+        return Walk(total.relevance, (line("", type(model).__name__, rule, received, total),))
 
     return back
+
+
+def _at_once(
+    model: Any, samples: Floats, expansion: Expansion, options: Options
+) -> tuple[Floats, Callable[[Floats], Walk]]:
+    """The score of the only decision, exact, and its shares from the same kernel values."""
+    refuse(model, options, "candidates", "root")
+    shared, notes = expansion.decompose(samples, bias=options.bias)
+
+    def back(weights: Floats) -> Walk:
+        factor = weights[:, 0]
+        absorbed = (factor * figure for figure in (shared.bias, shared.stabiliser, shared.lost))
+        total = Shared(shared.relevance * weights, *absorbed)
+        received = factor * notes.score
+        entry = line("", type(model).__name__, EXACT, received, total)
+        return Walk(total.relevance, (entry,))
+
+    return notes.score[:, None], back
 
 
 def _decomposed(expansion: Expansion, samples: Floats, rows: Any, options: Options) -> Shared:
@@ -163,12 +183,3 @@ def _add(total: Shared, part: Shared, rows: Any, weights: Floats) -> None:
     total.relevance[rows] += weights[:, None] * part.relevance
     for name in ("bias", "stabiliser", "lost"):
         getattr(total, name)[rows] += weights * getattr(part, name)
-
-
-def _said(total: Shared, received: Floats) -> str:
-    scale = np.maximum(np.abs(received), np.finfo(np.float64).tiny)
-    share = float(np.median(np.abs(total.lost) / scale))
-    return (
-        "expanded to first order at root points (2.76): what that leaves out is in the ledger as "
-        f"lost, half of the samples lose less than {share:.2g} of their score"
-    )

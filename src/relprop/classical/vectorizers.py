@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -70,20 +69,20 @@ def _to_tokens(
     length: int, grams: Sequence[Gram], place: Place, of_columns: dict[int, float]
 ) -> tuple[Floats, float]:
     """Relevance `[T]` of one document's tokens, and what found no token."""
-    standing: dict[int, list[tuple[float, Sequence[int]]]] = defaultdict(list)
+    standing, totals = [], dict.fromkeys(of_columns, 0.0)
     for gram, positions in grams:
         found = place(gram)
-        if found is not None and found[0] in of_columns:
-            standing[found[0]].append((found[1], positions))
-    share, lost = np.zeros(length), 0.0
-    for column, amount in of_columns.items():
-        total = sum(sign for sign, _ in standing[column])
-        if total == 0:
-            lost += amount
-        else:
-            for sign, positions in standing[column]:
-                share[list(positions)] += sign / total * amount / len(positions)
-    return share, lost
+        if found is not None and found[0] in totals:
+            totals[found[0]] += found[1]
+            standing.append((*found, positions))
+    share = [0.0] * length  # single entries of an array would be slower
+    for column, sign, positions in standing:
+        if totals[column]:
+            part = of_columns[column] * sign / totals[column] / len(positions)
+            for i in positions:
+                share[i] += part
+    lost = sum(amount for column, amount in of_columns.items() if not totals[column])
+    return np.array(share), float(lost)
 
 
 def _places(vectorizer: Any) -> Place:

@@ -12,6 +12,8 @@ from scipy import sparse
 
 from .shared import Floats, Shared
 
+TAYLOR = "Taylor at a root"  # the rule of lines whose loss is what the first order leaves out
+
 
 @dataclass(frozen=True, eq=False)
 class Options:
