@@ -218,6 +218,11 @@ def test_refusals():
     f = expansion(Rbf(gamma=1.5))
     with pytest.raises(InvalidInput, match="samples have 4 features, the model 5"):
         f.score(X[:, :4])
+    broken = X.copy()
+    broken[2, 3] = np.nan
+    for wrong in ({"X": broken}, {"X": X, "candidates": broken}):
+        with pytest.raises(InvalidInput, match="sample 2 has nan in feature 3"):
+            f.decompose(**wrong)
     with pytest.raises(InvalidInput, match=r"12 vectors need weights \[12\], got \[3\]"):
         Expansion(Linear(), VECTORS, WEIGHTS[:3])
     with pytest.raises(UnknownName, match="unknown way to handle the bias 'drop'; there are: abs"):

@@ -22,7 +22,7 @@ from relprop.classical import (
     Rbf,
 )
 from relprop.classical.machines import pairwise_expansions
-from relprop.errors import InvalidInput, UnknownName
+from relprop.errors import InvalidInput, NoRootFound, UnknownName
 
 RNG = np.random.default_rng(3)
 X, NEW = RNG.random((60, 4)), RNG.random((25, 4))
@@ -121,6 +121,21 @@ def test_samples_without_weight_are_as_if_not_there():
     twice = KernelSVR(Rbf(gamma=1.0), tol=1e-8).fit(X[repeated], VALUES[repeated])
     once = KernelSVR(Rbf(gamma=1.0), tol=1e-8).fit(X, VALUES, weights)
     np.testing.assert_allclose(once.predict(NEW), twice.predict(NEW), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", [HistogramIntersection(), Rbf()], ids=repr)
+def test_without_support_vectors_it_is_a_constant(kernel):
+    machine = KernelSVR(kernel, epsilon=10.0).fit(X, VALUES)
+    assert machine.support_vectors_.shape == (0, 4)
+    (expansion,) = machine.expansions_
+    np.testing.assert_array_equal(expansion.score(NEW), machine.predict(NEW))
+    if kernel.decomposes:
+        shared, _ = expansion.decompose(NEW)
+        assert not shared.relevance.any()
+        np.testing.assert_array_equal(shared.bias, machine.predict(NEW))
+    else:
+        with pytest.raises(NoRootFound, match="none of the 0 candidates"):
+            expansion.decompose(NEW)
 
 
 def test_class_weights_and_other_options_reach_the_host():

@@ -178,6 +178,11 @@ class Expansion:
             raise InvalidInput(
                 f"samples have {samples.shape[1]} features, the model {self.vectors.shape[1]}"
             )
+        if not np.isfinite(samples).all():
+            row, column = np.argwhere(~np.isfinite(samples))[0]
+            raise InvalidInput(
+                f"sample {row} has {samples[row, column]} in feature {column}; it must be finite"
+            )
         return samples
 
 
