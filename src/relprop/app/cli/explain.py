@@ -21,6 +21,7 @@ from relprop.app.cli.options import (
 from relprop.app.explaining import ImageExplainer, Look, named_files
 from relprop.app.images import preprocessing_from
 from relprop.app.model_source import load_model
+from relprop.app.tables import explain_table, load_estimator
 from relprop.errors import InvalidInput
 
 
@@ -32,6 +33,10 @@ def explain(
     image: Annotated[
         list[Path] | None,
         typer.Option(help="An image or a folder of them; may be repeated.", show_default=False),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file with a row for each sample, for a scikit-learn --model."),
     ] = None,
     weights: Weights = None,
     random_weights: RandomWeights = False,
@@ -66,13 +71,22 @@ def explain(
         Path | None, typer.Option(help="A text file with the classes' names, a line each.")
     ] = None,
 ) -> None:
-    """Explain what a model sees in images: a PNG for each class, and the relevance as .npz."""
+    """Explain what a model sees in images: a PNG for each class, and the relevance as .npz.
+
+    With --data, what a scikit-learn model (.skops, or package.module:name) makes of a table.
+    """
     given = preprocessing_options(size, mean, std, channel_order, scale)
     paths = [*(image or []), *(images or [])]
-    if not paths:
+    if not paths and data is None:
         raise typer.BadParameter("name at least one image or folder, such as photo.jpg")
+    if paths and data is not None:
+        raise typer.BadParameter("--data is a table: explain images in a run of their own")
     if out.exists() and not out.is_dir():
         raise InvalidInput(f"--out: {out} is a file; name a folder to write to")
+    if data is not None:
+        for line in explain_table(load_estimator(model), data, target=target, out=out):
+            print(line)
+        return
     preset = chosen_preset(rules)
     files = named_files(paths)
     look = Look(colour_map=colour_map, gamma=gamma, overlay=overlay)
