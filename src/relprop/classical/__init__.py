@@ -31,6 +31,7 @@ _HOMES = {  # file -> its public names, loaded when they are first asked for
     "shared": ("Shared",),
     "sift": ("DenseSift",),
     "svdd": ("KernelSVDD",),
+    "turned_sift": ("TurnedSift",),
     "walking": ("Decided", "Options", "Walk"),
     "words": ("BagOfWords",),
 }

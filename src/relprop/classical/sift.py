@@ -72,7 +72,7 @@ class DenseSift(BaseEstimator):
                 boxes.append(_boxes(rows, columns, size))
         descriptors = found.reshape(-1, count)
         where = Boxes(np.concatenate(boxes), (grey.shape[0], grey.shape[1]), grid=(BINS, BINS))
-        _normalise(descriptors, self._floor(where))
+        normalise(descriptors, self._floor(where))
         return descriptors.T, where
 
     def _starts(self, shape: tuple[int, ...], size: int) -> tuple[Whole, Whole]:
@@ -187,7 +187,7 @@ def _boxes(rows: Whole, columns: Whole, size: int) -> Whole:
     return np.concatenate([low, low + BINS * size], 1)
 
 
-def _normalise(descriptors: Single, floor: Single) -> None:
+def normalise(descriptors: Single, floor: Single) -> None:
     """`[128, N]` to unit length, cut off at 0.2, to unit length again; flat patches to zero. In
     place.
     """
