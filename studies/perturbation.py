@@ -5,7 +5,8 @@
 
 For each network: table.csv, curves and a report in a folder of `--out`, and the ranking on the
 screen. Every method that relprop knows on LeNet-5 and on the CIFAR-10 network; the thesis's
-settings and our presets on the same network with local response normalisation. Regions of 4 x 4
+settings and our presets on two dense networks (the one with tanh has no ReLU for deconvolution to
+change) and on the CIFAR-10 network with local response normalisation. Regions of 4 x 4
 pixels go two at a time, until half of the image is replaced. What is finished is kept: run again,
 it goes on.
 """
@@ -16,6 +17,7 @@ import argparse
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +40,38 @@ SETTINGS: dict[str, Any] = {"region": 4, "per_step": 2, "steps": 16}
 
 @dataclass(frozen=True)
 class Run:
-    """What is compared on one network. `weights`: None for those that are shipped."""
+    """What is compared on one network. `weights`, which `training` makes: None for those that are
+    shipped.
+    """
 
     data: str
     methods: Callable[[nn.Module, str], dict[str, Any]]
     fills: Sequence[str]
     repeats: int
     weights: Path | None = None
+    training: str = ""
+
+
+def _without(left_out: Sequence[str], *_: Any) -> dict[str, Any]:
+    """The few methods that the thesis compares, without what a network has no place for."""
+    return {label: method for label, method in few_methods().items() if label not in left_out}
 
 
 RUNS = {
     "lenet5": Run("mnist", every_method, ("uniform", "blur", "mean"), 2),
+    **{
+        name: Run(
+            *("mnist", partial(_without, left_out), ("uniform",), 2),
+            weights=Path(f".cache/mnist/{name}.safetensors"),
+            training=f"studies.train_mnist {name}",
+        )
+        for name, left_out in (("mlp-relu", ()), ("mlp-tanh", ("deconvolution",)))
+    },
     "cifar10-vgg": Run("cifar10", every_method, ("uniform", "blur", "mean"), 1),
     "cifar10-vgg-lrn": Run(
-        *("cifar10", lambda *_: few_methods(), ("uniform",), 1),
+        *("cifar10", partial(_without, ()), ("uniform",), 1),
         weights=Path(".cache/cifar10/cifar10-vgg-lrn.safetensors"),
+        training="studies.train_cifar10 --lrn",
     ),
 }
 
@@ -61,7 +80,7 @@ def compare(name: str, *, images: int, out: Path) -> Comparison:
     """All methods of a run on the first test images; written into `out`."""
     run = RUNS[name]
     if run.weights is not None and not run.weights.exists():
-        raise SystemExit(f"{run.weights} is missing: python studies/train_cifar10.py --lrn")
+        raise SystemExit(f"{run.weights} is missing: python -m {run.training}")
     model = relprop.models.load(name, weights=run.weights)
     model = model.to(memory_format=torch.channels_last)  # faster on a processor
     pictures = read_data([run.data], model, limit=images)
@@ -86,7 +105,7 @@ def paired(comparison: Comparison) -> list[dict[str, Any]]:
     for fill in comparison.fills:
         for label in (name for name in comparison.labels if name.startswith("lrp")):
             row: dict[str, Any] = {"fill": fill, "method": label}
-            for rival in RIVALS:
+            for rival in (name for name in RIVALS if name in comparison.labels):
                 ours, theirs = (comparison.curves[fill, "morf", name] for name in (label, rival))
                 ahead = ours.over(theirs)
                 row |= {rival: ahead.value, f"{rival} low": ahead.low, f"{rival} high": ahead.high}
@@ -135,8 +154,9 @@ def main() -> None:
             writer.writerows(rows)
         print("LRP less its rivals, image by image")
         for row in rows:
+            rivals = (name for name in RIVALS if name in row)
             figures = (
-                f"{row[r]:.2f} ({row[f'{r} low']:.2f} to {row[f'{r} high']:.2f})" for r in RIVALS
+                f"{row[r]:.2f} ({row[f'{r} low']:.2f} to {row[f'{r} high']:.2f})" for r in rivals
             )
             print(f"  {row['fill']:8} {row['method']:24} {'  '.join(figures)}")
 

@@ -37,5 +37,5 @@ def test_a_run_writes_its_table_and_goes_on(digits, monkeypatch, tmp_path):
 
 def test_missing_weights_are_asked_for(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"train_cifar10.py --lrn"):
+    with pytest.raises(SystemExit, match="python -m studies.train_cifar10 --lrn"):
         perturbation.compare("cifar10-vgg-lrn", images=2, out=tmp_path)
