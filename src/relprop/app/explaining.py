@@ -81,7 +81,7 @@ class ImageExplainer:
         shown = self.preprocessing.display(image)
         for index, heatmap in zip(explained, maps, strict=True):
             suffix = f"-{slug(class_name(index, self.names))}" if classes else ""
-            for path in self._draw(heatmap, shown, out / f"{stem}{suffix}.png"):
+            for path in draw(heatmap, shown, out / f"{stem}{suffix}.png", self.look):
                 yield f"  wrote {path}"
         if len(explained) > 1:
             labels = [class_name(index, self.names) for index in explained]
@@ -100,20 +100,6 @@ class ImageExplainer:
             )
         return class_indices(target, self.names, count=output.shape[1])
 
-    def _draw(self, heatmap: NDArray[Any], image: NDArray[np.uint8], path: Path) -> Iterator[Path]:
-        if heatmap.ndim != 2:
-            raise InvalidInput(
-                f"relevance of an image should be a map [H, W]; it is {heatmap.shape}"
-            )
-        bright = viz.brighten(heatmap, self.look.gamma)
-        factor = max(1, round(_SIDE / max(heatmap.shape)))
-        colours = viz.colourise(bright, self.look.colour_map)
-        yield viz.save_png(viz.enlarge(colours, factor), path)
-        if self.look.overlay:
-            both = viz.overlay(bright, image, colour_map=self.look.colour_map)
-            overlaid = path.with_name(f"{path.stem}-overlay.png")
-            yield viz.save_png(viz.enlarge(both, factor), overlaid)
-
     def _montage(
         self, maps: NDArray[Any], image: NDArray[np.uint8], labels: list[str], path: Path
     ) -> Path:
@@ -126,6 +112,20 @@ class ImageExplainer:
             side=_SIDE // 2,
         )
         return viz.save_png(picture, path)
+
+
+def draw(heatmap: NDArray[Any], image: NDArray[np.uint8], path: Path, look: Look) -> Iterator[Path]:
+    """Writes a heatmap `[H, W]` in [-1, 1], and over its image where that is wanted."""
+    if heatmap.ndim != 2:
+        raise InvalidInput(f"relevance of an image should be a map [H, W]; it is {heatmap.shape}")
+    bright = viz.brighten(heatmap, look.gamma)
+    factor = max(1, round(_SIDE / max(heatmap.shape)))
+    colours = viz.colourise(bright, look.colour_map)
+    yield viz.save_png(viz.enlarge(colours, factor), path)
+    if look.overlay:
+        both = viz.overlay(bright, image, colour_map=look.colour_map)
+        overlaid = path.with_name(f"{path.stem}-overlay.png")
+        yield viz.save_png(viz.enlarge(both, factor), overlaid)
 
 
 def named_files(paths: Iterable[Path]) -> dict[str, Path]:

@@ -26,8 +26,8 @@ _REFUSED = {
         "only PyTorch models are explained here. Rebuild it in torch, and name the function that "
         "does: --model package.module:factory",
     ),
-    ".skops": "it holds a scikit-learn model. Give it a table, --data table.csv; for pictures and "
-    "texts load it in Python and call relprop.explain(model, inputs)",
+    ".skops": "it holds a scikit-learn model, which relprop explain takes, and relprop.explain in "
+    "Python; here only networks are understood",
     ".safetensors": "it holds weights without the model. Give it with --weights, and a name or "
     "package.module:factory with --model",
 }

@@ -21,7 +21,7 @@ from relprop.app.cli.options import (
 from relprop.app.explaining import ImageExplainer, Look, named_files
 from relprop.app.images import preprocessing_from
 from relprop.app.model_source import load_model
-from relprop.app.tables import explain_table, load_estimator
+from relprop.app.estimators import explain_picture, explain_table, load_estimator
 from relprop.errors import InvalidInput
 
 
@@ -90,6 +90,14 @@ def explain(
     preset = chosen_preset(rules)
     files = named_files(paths)
     look = Look(colour_map=colour_map, gamma=gamma, overlay=overlay)
+    if Path(model).suffix.lower() == ".skops":
+        estimator = load_estimator(model)
+        for stem, file in files.items():
+            for line in explain_picture(
+                estimator, file, target=target, look=look, out=out, stem=stem
+            ):
+                print(line)
+        return
     network = load_model(model, weights=weights, random_weights=random_weights)
     explainer = ImageExplainer(
         network,

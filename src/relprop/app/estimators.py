@@ -1,4 +1,4 @@
-"""A table explained on the command line: a fitted scikit-learn model, a CSV file, its relevance."""
+"""scikit-learn models on the command line: where they come from, tables and pictures explained."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import relprop
+from relprop.app.explaining import Look, draw
+from relprop.app.images import read_image
 from relprop.errors import InvalidInput, InvalidTarget
 
 _SAFE = "skops.io.dump(model, 'model.skops')"
@@ -55,6 +57,26 @@ def explain_table(model: Any, file: Path, *, target: str | None, out: Path) -> I
     out.mkdir(parents=True, exist_ok=True)
     yield f"  wrote {_write(explanation, out / f'{file.stem}-relevance.csv')}"
     yield f"  wrote {explanation.save(out / f'{file.stem}.npz')}"
+
+
+def explain_picture(
+    model: Any, file: Path, *, target: str | None, look: Look, out: Path, stem: str
+) -> Iterator[str]:
+    """Explains an image under a model of images, writes PNG and `stem`.npz, and says so.
+
+    Raises InvalidInput for target "all", which has no single picture.
+    """
+    if target == "all":
+        raise InvalidInput("--target all: name a class, or two as a pair, for pictures")
+    image = read_image(file)
+    explanation = relprop.explain(model, [image], _target(model, target))
+    yield str(file)
+    yield f"  {explanation.conservation}"
+    for note in explanation.notes:
+        yield f"  note: {note}"
+    for path in draw(explanation.heatmap()[0], image, out / f"{stem}.png", look):
+        yield f"  wrote {path}"
+    yield f"  wrote {explanation.save(out / f'{stem}.npz')}"
 
 
 def _write(explanation: relprop.Explanation, path: Path) -> Path:

@@ -6,13 +6,16 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 
 import relprop
+from relprop import viz
+from relprop.classical import BagOfWords, DenseSift
 
 X, Y = load_iris(return_X_y=True, as_frame=True)
 X = X[::10]
@@ -42,11 +45,11 @@ def skops(monkeypatch, tmp_path):
     """A stand-in for skops.io that knows one file and the types inside."""
     io = ModuleType("skops.io")
     io.types = ["relprop.classical.machines.KernelSVC"]
-    io.trusted = None
+    io.trusted, io.model = None, MODEL
 
     def load(file, trusted):
         io.trusted = trusted
-        return MODEL
+        return io.model
 
     io.get_untrusted_types, io.load = lambda file: io.types, load
     monkeypatch.setitem(sys.modules, "skops", ModuleType("skops"))
@@ -131,5 +134,28 @@ def test_tables_that_do_not_fit(relprop_command, tmp_path, photo):
     (tmp_path / "empty.csv").write_text("")
     assert "is not a table" in relprop_command(*common, "empty.csv").err
     assert relprop_command(*common, "few.csv", "--image", photo).code == 2
-    ended = relprop_command("explain", "--model", "m.skops", "--image", photo)
-    assert ended.code == 1 and "Give it a table, --data table.csv" in ended.err
+    ended = relprop_command("coverage", "--model", "m.skops")
+    assert ended.code == 1 and "here only networks are understood" in ended.err
+
+
+def test_pictures_under_a_model_of_pictures(relprop_command, photo, skops, tmp_path):
+    bags = BagOfWords(DenseSift(step=6, bin_sizes=(4,)), n_words=5, random_state=0)
+    pictures = [np.asarray(Image.open(photo)), np.full((40, 50, 3), 90, dtype=np.uint8)]
+    model = make_pipeline(bags, LinearSVC()).fit(pictures, ["slope", "flat"])
+    skops.model = model
+    ended = relprop_command(
+        *("explain", "--model", "model.skops", "--image", photo, "--overlay", "--out", "out"),
+        *("--target", "flat"),
+    )
+    assert ended.code == 0, ended.err
+    expected = relprop.explain(model, pictures[:1], "flat")
+    stored = relprop.Explanation.load(tmp_path / "out" / "photo.npz")
+    np.testing.assert_allclose(stored.relevance[0], expected.relevance[0])
+    drawn = np.asarray(Image.open(tmp_path / "out" / "photo.png"))
+    colours = viz.colourise(expected.heatmap()[0], "seismic")
+    np.testing.assert_array_equal(drawn, viz.enlarge(colours, 4))
+    assert (tmp_path / "out" / "photo-overlay.png").exists()
+    ended = relprop_command(
+        *("explain", "--model", "model.skops", "--image", photo, "--target", "all")
+    )
+    assert ended.code == 1 and "name a class" in ended.err
