@@ -18,10 +18,10 @@ from relprop.app.cli.options import (
     chosen_preset,
     preprocessing_options,
 )
+from relprop.app.estimators import explain_picture, explain_table, load_estimator
 from relprop.app.explaining import ImageExplainer, Look, named_files
 from relprop.app.images import preprocessing_from
 from relprop.app.model_source import load_model
-from relprop.app.estimators import explain_picture, explain_table, load_estimator
 from relprop.errors import InvalidInput
 
 
