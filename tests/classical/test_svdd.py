@@ -97,7 +97,9 @@ def test_shares_are_conserved_and_the_bias_is_the_squared_radius(kernel):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "feature"), [(Linear(), lambda x: x), (Hellinger(), np.sqrt)], ids=repr
+    ("kernel", "feature"),
+    [(Linear(), np.positive), (Hellinger(), np.sqrt)],
+    ids=["linear", "hellinger"],
 )
 def test_shares_are_squared_distances_from_the_centre(kernel, feature):
     machine = KernelSVDD(kernel, nu=0.2).fit(X)
