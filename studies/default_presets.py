@@ -6,8 +6,9 @@
 Figure of merit: the symmetric relevance gain, the area between the curves of least and most
 relevant first, in logits (Bluecher et al. 2024), under several fills. On one part of the images all
 presets and the candidates of studies/preset_candidates.py are measured, and the candidate with the
-largest mean over fills is chosen. On the other part, which is not looked at before, the presets and
-that candidate are compared with today's default, image by image.
+largest mean over fills is chosen; for kinds that share a default, also the candidate that is better
+than it for all of them. On the other part, which is not looked at before, the presets and those
+candidates are compared with today's default, image by image.
 
 The residual and the GELU network are trained first where their weights are missing (a quarter of an
 hour each; the training goes on where it was stopped). What is measured is kept in `--out`.
@@ -40,6 +41,7 @@ from studies.preset_results import (
     OTHERS,
     Gains,
     Result,
+    better_for_all,
     built_in,
     figure,
     overview,
@@ -159,8 +161,8 @@ def mean_over_fills(found: Gains, label: str) -> float:
     return float(torch.stack([*found[label].values()]).mean())
 
 
-def measure(name: str, choice: int, held_back: int, out: Path) -> Result:
-    """Choose on one part of the images, compare on the other."""
+def measure(name: str, choice: int, held_back: int, out: Path, shared: str | None = None) -> Result:
+    """Choose on one part of the images, compare on the other; there, with a candidate more."""
     kind = KINDS[name]
     model = network(kind.network)
     to_choose, others = images_of(kind, model, choice, held_back)
@@ -169,10 +171,27 @@ def measure(name: str, choice: int, held_back: int, out: Path) -> Result:
     folder = out / "pieces" / kind.network
     found = gains(model, to_choose, presets | CANDIDATES, kind.coarse(), folder / "choice")
     preset, candidate = best(found, built_in()), best(found, [*CANDIDATES])
-    methods = presets | {candidate: CANDIDATES[candidate]} | OTHERS
+    tried = {label: CANDIDATES[label] for label in (candidate, shared) if label in CANDIDATES}
+    methods = presets | tried | OTHERS
     held = gains(model, others, methods, kind, folder / "held-back")
     lines = rows(name, "choice", found, default) + rows(name, "held back", held, default)
-    return Result(name, default, preset, candidate, lines)
+    return Result(name, default, preset, candidate, lines, shared)
+
+
+def shared_candidates(results: Sequence[Result]) -> dict[str, str]:
+    """Default -> the candidate that is to replace it for all kinds that share it, if there is one.
+
+    It is better than the default on the part to choose on, for every kind and under every fill.
+    """
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.default, []).append(result)
+    found = {
+        default: better_for_all(group, [*CANDIDATES])
+        for default, group in groups.items()
+        if len(group) > 1
+    }
+    return {default: label for default, label in found.items() if label is not None}
 
 
 def main() -> None:
@@ -184,11 +203,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(".cache/studies/default_presets"))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    results = []
-    for name in given.kinds:
-        results.append(measure(name, given.choice, given.held_back, given.out))
+    sizes = (given.choice, given.held_back, given.out)
+    results = [measure(name, *sizes) for name in given.kinds]
+    shared = shared_candidates(results)
+    results = [
+        measure(result.name, *sizes, shared=shared[result.default])
+        if result.default in shared
+        else result
+        for result in results
+    ]
+    for result in results:
         for part in ("choice", "held back"):
-            print(f"{part}\n{table(results[-1], part)}\n", flush=True)
+            print(f"{part}\n{table(result, part)}\n", flush=True)
     with (given.out / "table.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, results[0].rows[0])
         writer.writeheader()

@@ -51,6 +51,7 @@ class Result:
     preset: str  # the best built-in one on the part to choose on
     candidate: str  # the best of the others there
     rows: list[dict[str, Any]]
+    shared: str | None = None  # the best for all kinds with this default, there
 
     def held_back(self, label: str) -> list[dict[str, Any]]:
         """A method's rows of the images held back, one a fill."""
@@ -59,6 +60,18 @@ class Result:
     def better(self, label: str) -> bool:
         """Held back, does it beat the default under every fill, the intervals clear of zero?"""
         return all(row["over_default_low"] > 0 for row in self.held_back(label))
+
+
+def better_for_all(results: Sequence[Result], labels: Sequence[str]) -> str | None:
+    """The method that beats the default on the part to choose on, for every kind and fill.
+
+    With intervals clear of zero; of several, the one with the largest mean gain; None if there is
+    none.
+    """
+    lines = [row for result in results for row in result.rows if row["part"] == "choice"]
+    found = {label: [row for row in lines if row["method"] == label] for label in labels}
+    clear = [label for label in labels if all(row["over_default_low"] > 0 for row in found[label])]
+    return max(clear, key=lambda label: sum(row["gain"] for row in found[label]), default=None)
 
 
 def table(result: Result, part: str) -> str:
@@ -111,7 +124,9 @@ def verdicts(results: Sequence[Result]) -> str:
     heads = [f"over the default, {fill}" for fill in FILLS]
     lines = [f"| kind | chosen | {' | '.join(heads)} | better? |", "|" + " --- |" * 5]
     for result in results:
-        for label in (result.preset, result.candidate):
+        for label in dict.fromkeys((result.preset, result.candidate, result.shared)):
+            if label is None:
+                continue
             cells = [_interval(row) for row in result.held_back(label)]
             said = "yes" if result.better(label) else "no"
             lines.append(f"| {result.name} | {label} | {' | '.join(cells)} | {said} |")

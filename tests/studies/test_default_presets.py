@@ -106,6 +106,24 @@ def test_better_means_under_every_fill_and_held_back():
     assert not better(held, row("held back", "blur", -0.1), row("choice", "blur", 1))
 
 
+def test_kinds_that_share_a_default_need_a_candidate_that_is_better_for_all_of_them():
+    def result(name, default="thesis", **lows):
+        lines = [
+            {"part": "choice", "method": label, "gain": low, "over_default_low": low}
+            for label in CANDIDATES
+            for low in lows.get(label.split()[0].lower(), (-1, -1))
+        ]
+        return preset_results.Result(name, default, "z", "mine", lines)
+
+    first = result("a", gamma=(1, 1), epsilon=(2, 2))
+    second = result("b", gamma=(1, 1), epsilon=(2, -0.1))
+    other = result("c", default="epsilon", gamma=(-1, -1))
+    assert preset_results.better_for_all([first], [*CANDIDATES]).startswith("Epsilon")
+    found = default_presets.shared_candidates([first, second, other])
+    assert [*found] == ["thesis"] and found["thesis"].startswith("Gamma")
+    assert default_presets.shared_candidates([second, result("d")]) == {}
+
+
 def test_the_overview_marks_what_is_better_or_worse_under_every_fill():
     def rows(method, *over):
         return [
