@@ -125,6 +125,29 @@ def test_the_residual_is_of_second_order():
     np.testing.assert_allclose(np.median(ratios), 100, rtol=0.05)
 
 
+@pytest.mark.parametrize("kernel", TAYLOR, ids=repr)
+def test_taylor_of_the_diagonal(kernel):
+    """k(x, x) has its share, too: to first order, and exactly in the part that decomposes."""
+    roots = X[::-1].copy()
+    with_own, without = (expansion(kernel, own=own, bias=0.0) for own in (0.4, 0.0))
+    both, one = (f.decompose(X, root=roots)[0].relevance for f in (with_own, without))
+    step = 1e-6 * np.eye(5)
+    for x, root, part in zip(X, roots, both - one, strict=True):
+        slope = (kernel.diagonal(root + step) - kernel.diagonal(root - step)) / 2e-6
+        expected = slope * (x - root)
+        if kernel == TAYLOR[4]:
+            expected = x**2 - root**2  # of its two parts one is exact, and one constant
+        np.testing.assert_allclose(part, 0.4 * expected, rtol=1e-6, atol=1e-9)
+
+
+def test_roots_where_the_diagonal_counts():
+    kernel = Polynomial(degree=2, gamma=1.0, coef0=0.5)
+    middle = 0.4 * float(np.median(kernel.diagonal(X)))
+    f = Expansion(kernel, VECTORS, 0.01 * WEIGHTS, -middle, own=0.4)
+    _, notes = f.decompose(X, candidates=X)
+    np.testing.assert_array_less(np.abs(f.score(notes.roots)), 1e-5 + 1e-12)
+
+
 def test_a_linear_function_by_taylor_is_exact():
     f = expansion(Polynomial(degree=1, gamma=1.0))
     shared, notes = f.decompose(X)
