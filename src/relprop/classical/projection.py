@@ -9,7 +9,6 @@ import numpy as np
 
 from .encoding import DescriptorShares
 from .mixture import blocks
-from .quotients import Quotients
 from .shared import Floats
 
 EPSILON = 0.01  # of a component's standard deviation
@@ -53,15 +52,10 @@ class Projection:
         bias = stabiliser = 0.0
         offset = self.directions @ self.mean
         for rows in blocks(len(descriptors)):
-            shares = _over(relevance[rows], projected[rows], EPSILON * self.deviations)
-            own = np.asarray(descriptors[rows], dtype=np.float64)
-            found[rows] = (shares.quotients @ self.directions) * (own - self.mean * centred)
-            stabiliser += shares.stabiliser
-            bias -= 0.0 if centred else float((shares.quotients @ offset).sum())
+            epsilons = np.copysign(EPSILON * self.deviations, projected[rows])
+            quotients = relevance[rows] / (projected[rows] + epsilons)
+            own = np.asarray(descriptors[rows], dtype=np.float64) - self.mean * centred
+            np.multiply(quotients @ self.directions, own, out=found[rows])
+            stabiliser += float(np.vdot(quotients, epsilons))
+            bias -= 0.0 if centred else float(quotients.sum(0) @ offset)
         return DescriptorShares(found, bias=bias, stabiliser=stabiliser)
-
-
-def _over(relevance: Floats, sums: Floats, epsilon: Floats) -> Quotients:
-    signed = np.where(sums < 0, -epsilon, epsilon)
-    quotients = relevance / (sums + signed)
-    return Quotients(quotients, np.zeros_like(quotients), float((quotients * signed).sum()))
