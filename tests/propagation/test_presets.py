@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::relprop.errors.RelpropWarning")
 
 NAMES = [
     "z", "epsilon", "alpha1beta0", "alpha2beta1", "thesis", "thesis-alpha1", "thesis-ch4",
-    "epsilon-gamma-flat", "montavon2019", "epsilon-gamma-box", "deep-taylor",
+    "epsilon-gamma-flat", "graded-gamma", "montavon2019", "epsilon-gamma-box", "deep-taylor",
 ]  # fmt: skip
 BOXED = ("montavon2019", "epsilon-gamma-box")
 
@@ -360,11 +360,19 @@ def test_flat_until_an_unknown_layer():
         relprop.explain(network(), torch.rand(2, 1, 8, 8).double(), 1, flat_until="conv2/3x3")
 
 
-@pytest.mark.parametrize("name", ["thesis", "thesis-alpha1", "epsilon-gamma-flat"])
-def test_a_dense_first_layer_is_not_flat(name):
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("thesis", "Epsilon"),
+        ("thesis-alpha1", "Epsilon"),
+        ("epsilon-gamma-flat", "Epsilon"),
+        ("graded-gamma", "Gamma"),
+    ],
+)
+def test_a_dense_first_layer_is_not_flat(name, rule):
     """Flat would give every input of a dense layer the same: nothing would be left to see."""
     model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
     rows = relprop.Explainer(model, rules=name).coverage(torch.randn(2, 5)).rows
-    assert {row.rule.split("(")[0] for row in rows if row.family == "dense"} == {"Epsilon"}
+    assert {row.rule.split("(")[0] for row in rows if row.family == "dense"} == {rule}
     relevance = relprop.explain(model, torch.randn(2, 5), 0, rules=name).relevance
     assert (relevance.std(1) > 0.1 * relevance.abs().mean(1)).all()

@@ -192,6 +192,18 @@ PRESETS = {
         ),
         Preset(
             [
+                (where(kind="dense", first=True), Gamma(1)),
+                (FIRST, Flat()),
+                (where(kind=("dense", "convolution"), depth=(0, 0.33)), Gamma(1)),
+                (where(kind=("dense", "convolution"), depth=(0.33, 0.67)), Gamma(0.25)),
+                (where(kind=("dense", "convolution")), Gamma(0.1)),
+            ],
+            name="graded-gamma",
+            description="Gamma(1), 0.25 and 0.1 from the bottom third to the top, the first "
+            "convolution Flat; for residual and GELU networks (docs/studies/default-presets.md)",
+        ),
+        Preset(
+            [
                 (FIRST, Box()),
                 (where(kind=("dense", "convolution"), depth=(0, 0.45)), Gamma(0.25)),
                 (
