@@ -25,7 +25,7 @@ PRESETS = (
     *("alpha1beta0", "montavon2019"),
 )
 LEFT_OUT = {
-    "cam": "the networks do not end in global average pooling",
+    "cam": "LeNet-5 has one position left, where it is Grad-CAM; the VGG has no global pooling",
     "gradient": "its map before pooling is that of sensitivity",
 }
 

@@ -93,6 +93,16 @@ def test_what_is_refused(model, images) -> None:
         relprop.evaluate(model, images, {"a": lambda x, c: x}, **SETTINGS)
 
 
+def test_settings_are_looked_at_before_any_map_is_made(model, images) -> None:
+    def never(images, classes):
+        raise AssertionError
+
+    with pytest.raises(UnknownName, match="blurr"):
+        relprop.evaluate(model, images, {"a": never}, region=3, fills=["blurr"])
+    with pytest.raises(InvalidInput, match="steps is 80"):
+        relprop.evaluate(model, images, {"a": never}, region=3, steps=80)
+
+
 def test_a_run_goes_on(model, images, tmp_path) -> None:
     calls = []
 

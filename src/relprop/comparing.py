@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,6 @@ def evaluate(
     classes = _classes(scores, images, target, batch_size)
     folder = None if resume is None else Path(resume)
     data = _digest(images, classes)
-    heatmaps, seconds = {}, {}
-    for number, (label, way) in enumerate(ways.items(), start=1):
-        heatmaps[label], seconds[label] = _kept(
-            _named(folder, number, f"{label}.npz"),
-            f"{label}={specified[label]!r} {data}",
-            partial(_heatmaps, way, images, classes, batch_size),
-        )
     settings: dict[str, Any] = {
         "region": region,
         "steps": steps_for(images, region, per_step) if steps is None else steps,
@@ -95,22 +89,30 @@ def evaluate(
         "batch_size": batch_size,
         "seed": seed,
     }
-    tasks = [
-        *((fill, "random", "random") for fill in fills),
-        *((fill, order, label) for fill in fills for label in ways for order in ("morf", "lerf")),
-    ]
-    curves: dict[Key, Curve] = {}
-    with bar(len(tasks), shown=progress, unit="curve") as done:
-        for fill, order, label in tasks:
-            number = 0 if order == "random" else [*ways].index(label) + 1
-            curves[fill, order, label] = region_perturbation(
-                *(scores, images, heatmaps[label] if number else None),
-                **settings,
-                order=order,
-                fill=fill,
-                resume=_named(folder, number, label, order, fill),
+    heatmaps, seconds = dict[str, Tensor](), dict[str, float]()
+    curves = dict[Key, Curve]()
+
+    def follow(fill: str, order: str, label: str, number: int) -> None:
+        curves[fill, order, label] = region_perturbation(
+            *(scores, images, heatmaps.get(label)),
+            **settings,
+            order=order,
+            fill=fill,
+            resume=_named(folder, number, label, order, fill),
+        )
+        done(1)
+
+    with bar(len(fills) * (1 + 2 * len(ways)), shown=progress, unit="curve") as done:
+        for fill in fills:  # first of all: a setting that does not fit is told before the maps
+            follow(fill, "random", "random", 0)
+        for number, (label, way) in enumerate(ways.items(), start=1):
+            heatmaps[label], seconds[label] = _kept(
+                _named(folder, number, f"{label}.npz"),
+                f"{label}={specified[label]!r} {data}",
+                partial(_heatmaps, way, images, classes, batch_size),
             )
-            done(1)
+        for fill, (number, label), order in product(fills, enumerate(ways, 1), ("morf", "lerf")):
+            follow(fill, order, label, number)
     return Comparison(curves, heatmaps, seconds)
 
 
@@ -128,7 +130,7 @@ def heatmaps_by(model: Callable[..., Any], method: Any) -> Heatmaps:
         if kind in METHODS and not preset:
             return heatmaps_by(model, (method, {}))
         if method != "lrp" and kind != "lrp" and method not in presets():
-            raise UnknownName("method", method, ("lrp", *METHODS, *presets()))
+            raise UnknownName("method", method, dict.fromkeys(("lrp", *METHODS, *presets())))
         rules = preset if kind == "lrp" else method
         if rules and rules not in presets():
             raise UnknownName("preset", rules, presets())

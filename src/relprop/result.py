@@ -169,7 +169,7 @@ class Explanation:
     def conservation(self) -> str:
         """One line: output = relevance + bias + stabiliser + lost, averaged over samples."""
         if self.ledger is None:
-            return "relevance is not shared, so nothing is conserved"
+            return "no ledger: this method does not share relevance operation by operation"
         totals = {name: float(figure.mean()) for name, figure in self.ledger.totals().items()}
         line = (
             f"output {totals['received']:.6g} = relevance {totals['passed']:.6g} + bias "

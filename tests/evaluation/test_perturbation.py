@@ -403,3 +403,9 @@ def test_numpy_float64_images_are_fine_for_a_float32_network():
         network, np.asarray(IMAGES, np.float64), HEATMAPS, region=2, steps=3
     )
     assert curve.scores.dtype == torch.float32
+
+
+def test_what_is_no_map_is_refused_by_its_name():
+    images, model = images_of_eighths(2, 1, 4, 4), exact_model(1, 4, 4)
+    with pytest.raises(InvalidInput, match=r"heatmaps are a object; .*explanation.heatmap\(\)"):
+        region_perturbation(model, images, object(), region=2, steps=2)

@@ -60,6 +60,8 @@ def write_all(comparison: Comparison, images: Tensor, out: Path, *, title: str) 
     yield f"wrote {out / 'table.csv'} and table.parquet"
     cost = [f"{label},{1e3 * s:.4f}" for label, s in comparison.seconds.items()]
     (out / "cost.csv").write_text("\n".join(["method,ms_an_image", *cost]) + "\n")
+    for stale in out.glob("curves-*.???"):
+        stale.unlink()  # of fills that an earlier run had
     for fill in comparison.fills:
         drawn = _drawn(comparison, fill)
         for ending in ("png", "svg"):
@@ -93,15 +95,24 @@ def _report(comparison: Comparison, images: Tensor, path: Path, title: str) -> P
         path,
         title,
         paragraph(
-            f"{len(images)} images. AOPC: the mean drop of the predicted class's score while "
-            "regions are replaced, the most relevant first, less that of a random order; LeRF: the "
-            "same with the least relevant first, smaller is better; between: their difference."
+            f"{len(images)} images; {_settings(comparison)}. AOPC: the mean drop of the class's "
+            "score while regions are replaced, the most relevant first; over random: less that of "
+            "a random order; LeRF: the drop with the least relevant first, smaller is better; "
+            "between: AOPC less LeRF. With 95 % intervals over images. Gini and entropy tell how "
+            "concentrated the maps are."
         ),
         *(paragraph(f"Note: {note}.") for note in notes),
         *parts,
         _examples(comparison, images),
         section("As text", code(str(comparison))),
     )
+
+
+def _settings(comparison: Comparison) -> str:
+    """What was asked for, as far as it is the same for all curves."""
+    settings = next(iter(comparison.curves.values())).settings
+    named = ("region", "steps", "per_step", "repeats", "output", "seed")
+    return ", ".join(f"{name} {settings[name]}" for name in named if name in settings)
 
 
 def _pixels(drawn: Any) -> Any:
@@ -121,15 +132,16 @@ def _table(comparison: Comparison, fill: str) -> str:
         [
             row["method"],
             _question(row["method"]),
-            *(shown(row, name) for name in ("over_random", "lerf", "abpc")),
+            *(shown(row, name) for name in ("aopc", "over_random", "lerf", "abpc")),
             f"{1e3 * comparison.seconds[row['method']]:.2f}",
             f"{row['gini']:.3f}",
             f"{row['entropy']:.3f}",
         ]
         for row in comparison.ranked(fill)
     ]
-    heads = ["method", "question", "AOPC over random", "LeRF", "between", "ms an image"]
-    return table([*heads, "Gini", "entropy"], rows)
+    figures = ("AOPC", "AOPC over random", "LeRF", "between")
+    heads = ["method", "question", *figures, "ms an image", "Gini", "entropy"]
+    return table(heads, rows)
 
 
 def _question(label: str) -> str:

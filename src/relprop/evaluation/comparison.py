@@ -91,7 +91,10 @@ class Comparison:
     def __str__(self) -> str:
         lines = []
         for fill in self.fills:
-            lines += [f"{fill}: AOPC over random, LeRF, area between (95 % intervals)"]
+            lines += [
+                f"{fill}: AOPC over random, LeRF, area between the two curves (AOPC itself less "
+                "LeRF), with 95 % intervals"
+            ]
             for row in self.ranked(fill):
                 shown = "  ".join(_shown(row, name) for name in ("over_random", "lerf", "abpc"))
                 milliseconds = 1e3 * self.seconds[row["method"]]

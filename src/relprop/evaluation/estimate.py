@@ -47,12 +47,16 @@ def estimate(per_image: Tensor, seed: int = 0) -> Estimate:
 
 
 def intervals(values: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Of the means over images of `[N, F]`, the ends of their 95 % intervals: `[F]` each.
+    """Of the means over images of `[N, F]`, the ends of their 95 % intervals: `[F]` each, NaN for a
+    single image, which says nothing about others.
 
     The same images are drawn for all figures and, with the same seed, in every call.
     """
     columns = values.double().cpu()
     images = len(columns)
+    if images == 1:
+        unknown = torch.full_like(columns[0], torch.nan)
+        return unknown, unknown
     drawn = np.random.default_rng(seed)
     rows = max(1, min(RESAMPLES, _ELEMENTS // images))
     means = []

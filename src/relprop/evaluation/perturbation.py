@@ -142,7 +142,13 @@ def _as_heatmaps(heatmaps: Array | None, images: Tensor, order: str) -> Tensor |
         return None
     if heatmaps is None:
         raise InvalidInput(f"order {order!r} needs heatmaps; without them, order is 'random'")
-    found = torch.as_tensor(heatmaps).detach().to(images.device)
+    try:
+        found = torch.as_tensor(heatmaps).detach().to(images.device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"heatmaps are a {type(heatmaps).__name__}; they must be an array [N, H, W], such as "
+            "explanation.heatmap() or relprop.viz.pool_channels(explanation.relevance)"
+        ) from error
     wanted = [len(images), *images.shape[2:]]
     if list(found.shape) != wanted:
         hint = "; pool the channels first: relprop.viz.pool_channels" if found.ndim == 4 else ""
@@ -160,7 +166,7 @@ def _regions_that_go(steps: int | None, together: int, grid: Grid) -> int:
         raise InvalidInput(
             f"images of {grid.height} x {grid.width} hold {grid.count} regions of {grid.side} x "
             f"{grid.side}, which last for {most} steps of {together}; steps is {steps}. Give at "
-            f"most {most}, or None for all"
+            f"most {most}, or None for all (on the command line, leave --steps out)"
         )
     return min(steps * together, grid.count)
 

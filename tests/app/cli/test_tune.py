@@ -39,5 +39,7 @@ def test_the_file_that_is_written_is_used(relprop_command, digits):
 def test_what_is_refused(relprop_command, digits):
     common = ("tune", "--model", "lenet5", "--data", digits, *SETTINGS)
     assert "name a preset file" in relprop_command(*common, "--out", "folder").err
+    taken = relprop_command(*common, "--out", "thesis.json").err
+    assert "a preset called thesis ships with relprop" in taken
     assert "held_back=9.0" in relprop_command(*common, "--held-back", 9).err
     assert "unknown fill" in relprop_command(*common[:-8], "--fills", "nonsense").err

@@ -19,6 +19,7 @@ from relprop.app.images import preprocessing_from
 from relprop.app.model_source import load_model
 from relprop.comparing import FILLS
 from relprop.errors import InvalidInput
+from relprop.propagation.presets import presets
 from relprop.tuning import tune as search
 
 
@@ -70,6 +71,10 @@ def tune(
     """
     if out.suffix != ".json" or out.is_dir():
         raise InvalidInput(f"--out: {out}: name a preset file, such as preset.json")
+    if out.stem in presets():
+        raise InvalidInput(
+            f"--out: a preset called {out.stem} ships with relprop; name another file"
+        )
     network = load_model(model, weights=weights, random_weights=random_weights)
     given = preprocessing_options(size, mean, std, channel_order, scale)
     asked = preprocessing is not None or any(option is not None for option in given.values())
