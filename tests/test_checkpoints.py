@@ -134,6 +134,17 @@ def test_a_figure_shows_every_method(found) -> None:
     assert list(points) == [100 * found.accuracy[name] for name in SHARES]
 
 
+def test_a_checkpoint_without_a_score_makes_the_correlation_unknown(images, labels) -> None:
+    """Its share of the score is 0/0, which has no rank."""
+    models = {name: network(share) for name, share in SHARES.items()}
+    dead = models[[*models][1]]
+    for parameter in dead.parameters():
+        parameter.requires_grad_(False).zero_()
+    found = relprop.compare_checkpoints(models, images, labels, ["gradient"], **SETTINGS)
+    assert np.isnan(found.correlation("gradient", "relative").value)
+    assert not np.isnan(found.correlation("gradient", "score").value)
+
+
 def test_what_is_refused(images, labels, found) -> None:
     models = {"a": network(1), "b": network(2)}
 
@@ -154,6 +165,8 @@ def test_what_is_refused(images, labels, found) -> None:
         compare(methods=[])
     with pytest.raises(InvalidInput, match=r"nothing about \['b'\]"):
         compare(accuracy={"a": 0.5})
+    with pytest.raises(InvalidInput, match=r"accuracy of \['a'\] is no finite number"):
+        compare(accuracy={"a": float("nan"), "b": 0.5})
     with pytest.raises(InvalidInput, match="3 checkpoints"):
         compare().spearman  # noqa: B018
     with pytest.raises(UnknownName, match="over_random"):

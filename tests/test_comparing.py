@@ -6,7 +6,7 @@ from torch import nn
 
 import relprop
 from relprop.comparing import heatmaps_by, scores_of
-from relprop.errors import InvalidInput, StoreMismatch, UnknownName
+from relprop.errors import InvalidInput, RelpropError, StoreMismatch, UnknownName
 
 
 @pytest.fixture
@@ -85,12 +85,47 @@ def test_what_is_refused(model, images) -> None:
         relprop.evaluate(model, images, ["nonsense"])
     with pytest.raises(UnknownName, match="nonsense"):
         relprop.evaluate(model, images, ["lrp:nonsense"])
+    for options, message in [
+        ({"batch_size": 0}, "batch_size"),
+        ({"fills": ()}, "no fills"),
+        ({"target": [0, 1]}, "one for each of 5 images"),
+        ({"target": "all"}, "target must be a class"),
+    ]:
+        with pytest.raises(RelpropError, match=message):
+            relprop.evaluate(model, images, ["epsilon"], **{**SETTINGS, **options})
+    with pytest.raises(InvalidInput, match="images must be"):
+        relprop.evaluate(model, None, ["epsilon"])
     with pytest.raises(InvalidInput, match="no methods"):
         relprop.evaluate(model, images, [])
     with pytest.raises(InvalidInput, match="3 is no method"):
         relprop.evaluate(model, images, {"a": 3})
     with pytest.raises(InvalidInput, match="heatmaps of shape"):
         relprop.evaluate(model, images, {"a": lambda x, c: x}, **SETTINGS)
+
+
+def test_a_run_with_other_options_is_not_gone_on_with(model, images, tmp_path) -> None:
+    """Also where the options are tensors that print alike."""
+    references = [torch.zeros(1, 1, 40, 40), torch.zeros(1, 1, 40, 40)]
+    references[1][:, :, 10:-10, 10:-10] = 1
+    large = nn.functional.interpolate(images, (40, 40))
+    wide = nn.Sequential(nn.AdaptiveAvgPool2d(9), *model).eval()
+
+    def run(reference):
+        ways = {"ig": ("integrated-gradients", {"reference": reference, "steps": 4})}
+        return relprop.evaluate(wide, large, ways, region=10, repeats=1, resume=tmp_path)
+
+    assert repr(references[0]) == repr(references[1])
+    assert run(references[0]).rows == run(references[0].clone()).rows
+    with pytest.raises(StoreMismatch, match="another method"):
+        run(references[1])
+
+
+def test_damaged_heatmaps_are_made_again(model, images, tmp_path) -> None:
+    once = relprop.evaluate(model, images, ["epsilon"], **SETTINGS, resume=tmp_path)
+    (kept,) = tmp_path.glob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:100])
+    again = relprop.evaluate(model, images, ["epsilon"], **SETTINGS, resume=tmp_path)
+    assert again.rows == once.rows
 
 
 def test_settings_are_looked_at_before_any_map_is_made(model, images) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,12 @@ def _as_labels(labels: Any, images: Tensor) -> Tensor:
 
 
 def _check_accuracy(accuracy: Mapping[str, float] | None, names: Sequence[str] | Any) -> None:
-    missing = [] if accuracy is None else [name for name in names if name not in accuracy]
+    if accuracy is None:
+        return
+    missing = [name for name in names if name not in accuracy]
+    wrong = [name for name in names if name in accuracy and not isfinite(accuracy[name])]
+    if wrong:
+        raise InvalidInput(f"the accuracy of {wrong} is no finite number")
     if missing:
         raise InvalidInput(f"accuracy says nothing about {missing}: give one for each checkpoint")
 

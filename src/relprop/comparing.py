@@ -6,17 +6,21 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import InvalidInput, StoreMismatch, UnknownName
+from .errors import InvalidInput, InvalidTarget, StoreMismatch, UnknownName
 from .evaluation import region_perturbation
+from .evaluation.checks import whole_number
 from .evaluation.comparison import Comparison, Key
 from .evaluation.curve import Curve
 from .evaluation.progress import bar
@@ -74,9 +78,14 @@ def evaluate(
     specified = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods}
     if not specified:
         raise InvalidInput("no methods to compare: name at least one, such as 'lrp:thesis'")
+    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+        raise InvalidInput("images must be a tensor [N, C, H, W] with at least one image")
+    if not fills:
+        raise InvalidInput("no fills: name what replaces a region, such as 'uniform'")
+    whole_number(batch_size, "batch_size")
     ways = {label: heatmaps_by(model, method) for label, method in specified.items()}
     scores = scores_of(model, images[:1])
-    classes = _classes(scores, images, target, batch_size)
+    classes = classes_of(scores, images, target, batch_size)
     folder = None if resume is None else Path(resume)
     data = _digest(images, classes)
     settings: dict[str, Any] = {
@@ -108,7 +117,7 @@ def evaluate(
         for number, (label, way) in enumerate(ways.items(), start=1):
             heatmaps[label], seconds[label] = _kept(
                 _named(folder, number, f"{label}.npz"),
-                f"{label}={specified[label]!r} {data}",
+                f"{label}={_identity(specified[label])} {data}",
                 partial(_heatmaps, way, images, classes, batch_size),
             )
         for fill, (number, label), order in product(fills, enumerate(ways, 1), ("morf", "lerf")):
@@ -191,12 +200,21 @@ def _as_heatmaps(given: Any, images: Tensor) -> Tensor:
     return heatmaps
 
 
-def _classes(
+def classes_of(
     scores: Callable[[Tensor], Tensor], images: Tensor, target: Any, batch_size: int
 ) -> Tensor:
-    if target is not None:
-        return torch.as_tensor(target).expand(len(images))
-    return torch.cat([scores(batch).argmax(1) for batch in images.split(batch_size)])
+    """`[N]`, as given or as predicted. Raises InvalidTarget."""
+    if target is None:
+        return torch.cat([scores(batch).argmax(1) for batch in images.split(batch_size)])
+    try:
+        given = torch.as_tensor(target)
+    except (RuntimeError, TypeError, ValueError):
+        given = torch.zeros(0)
+    if given.is_floating_point() or given.shape not in ((), (len(images),)):
+        raise InvalidTarget(
+            f"target must be a class, or one for each of {len(images)} images, got {target!r}"
+        )
+    return given.expand(len(images))
 
 
 def _heatmaps(
@@ -219,14 +237,16 @@ def _kept(
     """
     if path is None:
         return make()
-    if path.exists():
+    with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile):  # damaged: made again
         with np.load(path, allow_pickle=False) as stored:
-            if str(stored["identity"]) != identity:
-                raise StoreMismatch(
-                    f"{path} holds heatmaps of other images, classes or another method; give "
-                    "another folder, or delete this one"
-                )
-            return torch.from_numpy(stored["heatmaps"]), float(stored["seconds"])
+            found = torch.from_numpy(stored["heatmaps"]), float(stored["seconds"])
+            same = str(stored["identity"]) == identity
+        if not same:
+            raise StoreMismatch(
+                f"{path} holds heatmaps of other images, classes or another method; give "
+                "another folder, or delete this one"
+            )
+        return found
     heatmaps, seconds = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".part")
@@ -236,10 +256,26 @@ def _kept(
     return heatmaps, seconds
 
 
+def _identity(method: Any) -> str:
+    """A method and its options in words, with all numbers of its tensors, which repr leaves out."""
+    if isinstance(method, (Tensor, np.ndarray)):
+        return _digest(torch.as_tensor(method))
+    if isinstance(method, Mapping):
+        return f"{{{', '.join(f'{key}: {_identity(each)}' for key, each in method.items())}}}"
+    if isinstance(method, (tuple, list)):
+        return f"({', '.join(map(_identity, method))})"
+    if is_dataclass(method) and not isinstance(method, type):
+        told = {f.name: getattr(method, f.name) for f in fields(method) if f.repr}
+        return f"{type(method).__name__}{_identity(told)}"
+    return repr(method)
+
+
 def _digest(*tensors: Tensor) -> str:
     found = hashlib.sha256()
     for tensor in tensors:
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        values = tensor.detach().cpu().contiguous()
+        found.update(f"{values.dtype} {list(values.shape)}".encode())
+        found.update(values.flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .comparing import FILLS, scores_of
-from .errors import InvalidInput, InvalidTarget, RelpropWarning
+from .comparing import FILLS, classes_of, scores_of
+from .errors import InvalidInput, RelpropWarning
 from .evaluation.checks import whole_number
 from .evaluation.estimate import Estimate, estimate
 from .evaluation.progress import bar
@@ -78,7 +78,7 @@ def tune(
     searched, kept = _split(len(images), held_back, seed)
     scores, layout = scores_of(model, images[:1]), Layout(model, images[:1])
     groups = layout.groups(candidates)
-    classes = _classes(scores, images, target, batch_size)
+    classes = classes_of(scores, images, target, batch_size)
     settings = {
         "region": region,
         "steps": steps_for(images, region, per_step) if steps is None else steps,
@@ -138,20 +138,6 @@ def _split(images: int, held_back: float, seed: int) -> tuple[Tensor, Tensor]:
         )
     order = torch.randperm(images, generator=torch.Generator().manual_seed(seed))
     return order[kept:], order[:kept]
-
-
-def _classes(
-    scores: Callable[[Tensor], Tensor], images: Tensor, target: Any, batch_size: int
-) -> Tensor:
-    """`[N]`, as given or as predicted."""
-    if target is None:
-        return torch.cat([scores(batch).argmax(1) for batch in images.split(batch_size)])
-    given = torch.as_tensor(target)
-    if given.is_floating_point() or given.shape not in ((), (len(images),)):
-        raise InvalidTarget(
-            f"target must be a class, or one for each of {len(images)} images, got {target!r}"
-        )
-    return given.expand(len(images))
 
 
 def _named(preset: Preset, name: str, gain: Estimate, layout: Layout, images: int) -> Preset:

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 import torch
 from torch import nn
+from torch.nn.utils import prune  # noqa: F401  nn.utils.prune
 
 from relprop import data, models
 from relprop.errors import InvalidInput, InvalidTarget, UnknownName
@@ -156,6 +157,18 @@ class Scale(nn.Module):
         (nn.Sequential(nn.Linear(3, 3)), {"layers": ["1"]}, UnknownName, "unknown layer '1'"),
         (nn.Sequential(nn.ReLU()), {"layers": ["0"]}, InvalidInput, "'0' has no parameters"),
         (nn.Linear(3, 3), {"layers": []}, InvalidInput, "name one at least"),
+        (
+            nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))),
+            {"layers": ["0"]},
+            InvalidInput,
+            "'0' (ParametrizedLinear) are made of other parameters",
+        ),
+        (
+            nn.Sequential(nn.utils.prune.l1_unstructured(nn.Linear(3, 3), "weight", 1)),
+            {},
+            InvalidInput,
+            "'0' (Linear) are made of other parameters",
+        ),
         (nn.Linear(3, 3), {"seed": 0.5}, InvalidInput, "seed is 0.5"),
     ],
 )

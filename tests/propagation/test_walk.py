@@ -169,6 +169,35 @@ def test_signs_at_a_negative_logit():
     assert torch.allclose(wrong, torch.tensor([[-8.0, 4.0]]).double())
 
 
+@pytest.mark.parametrize("rules", ["epsilon", "thesis", "alpha2beta1", "epsilon-gamma-flat"])
+def test_relevance_has_the_derivative_by_every_weight(rules):
+    """Against finite differences: a weight stands in the forward pass and in the shares."""
+    torch.manual_seed(2)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)
+    ).double()
+    x = torch.rand(2, 1, 3, 3, dtype=torch.float64)
+    against = torch.randn(2, 1, 3, 3, dtype=torch.float64)
+
+    def summed():
+        explanation = relprop.explain(model, x, 1, rules=rules, differentiable=True)
+        return (explanation.relevance * against).sum()
+
+    summed().backward()
+    for parameter in model.parameters():
+        slopes, step = parameter.grad.flatten().tolist(), 1e-6
+        for place, slope in enumerate(slopes):
+            found = []
+            for change in (step, -step):
+                with torch.no_grad():
+                    parameter.view(-1)[place] += change
+                found.append(summed().item())
+                with torch.no_grad():
+                    parameter.view(-1)[place] -= change
+            wanted = (found[0] - found[1]) / (2 * step)
+            assert slope == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+
 class Copied(nn.Module):
     """What is copied into memory that waits for it."""
 

@@ -200,8 +200,10 @@ def _with_ends(found: Numbers) -> Numbers:
 def _spearman(first: Numbers, second: Numbers) -> Numbers:
     """Spearman's correlation of each row of `[R, K]` with that of the other: `[R]`."""
     one, two = _ranks(first), _ranks(second)
+    unknown = ~(np.isfinite(first).all(1) & np.isfinite(second).all(1))
     with np.errstate(invalid="ignore"):
-        return (one * two).sum(1) / np.sqrt((one**2).sum(1) * (two**2).sum(1))
+        found = (one * two).sum(1) / np.sqrt((one**2).sum(1) * (two**2).sum(1))
+    return np.where(unknown, np.nan, found)
 
 
 def _ranks(values: Numbers) -> Numbers:

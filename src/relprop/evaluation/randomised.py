@@ -9,10 +9,13 @@ from zlib import crc32
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..errors import InvalidInput, UnknownName
 from .checks import seed_number
 
+# How the older forms of weight norm, spectral norm and pruning name what weights are made of.
+MADE_FROM = ("weight_g", "weight_v", "_orig")
 ORDERS = ("bottom-up", "top-down")
 
 Reset = Callable[[nn.Module], Any]
@@ -104,4 +107,11 @@ def _check_resettable(name: str, layer: nn.Module) -> None:
         raise InvalidInput(
             f"layer {name!r} ({type(layer).__name__}) has parameters and no reset_parameters(): "
             "give reset=, a function that draws a layer's parameters anew, in place"
+        )
+    made = [each for each, _ in layer.named_parameters() if each.endswith(MADE_FROM)]
+    if is_parametrized(layer) or made:
+        raise InvalidInput(
+            f"the weights of layer {name!r} ({type(layer).__name__}) are made of other parameters "
+            "(weight norm, spectral norm, pruning), which reset_parameters() does not draw: give "
+            "reset=, or remove it from a copy first"
         )

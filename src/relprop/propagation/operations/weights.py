@@ -61,7 +61,8 @@ class Weight:
 
     def live(self, dtype: torch.dtype, *, channels_last: bool = False) -> Tensor:
         """The tensor itself, not scaled; a copy is kept where it lies in memory otherwise."""
-        tensor = self.tensor.detach().to(dtype)
+        tensor = self.tensor if torch.is_grad_enabled() else self.tensor.detach()
+        tensor = tensor.to(dtype)
         if not (channels_last and self.keep and self.last):
             return tensor
         if tensor.is_contiguous(memory_format=torch.channels_last):
