@@ -120,6 +120,15 @@ def test_a_run_with_other_options_is_not_gone_on_with(model, images, tmp_path) -
         run(references[1])
 
 
+def test_models_with_a_single_output(model, images) -> None:
+    """`[N]`, as a regressor gives it."""
+    ways = {"ig": "integrated-gradients", "lrp": "epsilon", "wrong": lambda x, c: -x[:, 0]}
+    found = relprop.evaluate(lambda x: model[:2](x)[:, 0], images, ways, **SETTINGS)
+    row = {row["method"]: row for row in found.rows if row["fill"] == "mean"}
+    assert row["ig"]["over_random"] == pytest.approx(row["lrp"]["over_random"])
+    assert row["lrp"]["over_random_low"] > row["wrong"]["over_random_high"]
+
+
 def test_damaged_heatmaps_are_made_again(model, images, tmp_path) -> None:
     once = relprop.evaluate(model, images, ["epsilon"], **SETTINGS, resume=tmp_path)
     (kept,) = tmp_path.glob("*.npz")

@@ -205,7 +205,8 @@ def classes_of(
 ) -> Tensor:
     """`[N]`, as given or as predicted. Raises InvalidTarget."""
     if target is None:
-        return torch.cat([scores(batch).argmax(1) for batch in images.split(batch_size)])
+        found = torch.cat([scores(batch) for batch in images.split(batch_size)])
+        return found.argmax(1) if found.ndim > 1 else found.new_zeros(len(found)).long()
     try:
         given = torch.as_tensor(target)
     except (RuntimeError, TypeError, ValueError):

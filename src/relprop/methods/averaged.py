@@ -175,7 +175,8 @@ def _warn_incomplete(
     for weights, found in zip(start.weights, maps, strict=True):
         held = [each.flatten(1) for each in found if each is not None]
         total, size = (sum(part.sum(1) for part in parts) for parts in (held, map(abs, held)))
-        change = (weights * (run.output - there)).flatten(1).sum(1)
+        changed = weights * (run.output - there)
+        change = changed.reshape(len(changed), -1).sum(1)
         scale = torch.maximum(torch.as_tensor(size), change.abs()).clamp(min=1e-30)
         worst = max(worst, float(((change - total).abs() / scale).max()))
     if worst > MISSING:
