@@ -123,7 +123,7 @@ def test_a_dict_as_the_processor_of_transformers_gives_it():
 
 def test_the_default_of_a_residual_network():
     model, x = prepared("ResNet")
-    assert relprop.explain(model, x).preset == "epsilon-gamma-flat"
+    assert relprop.explain(model, x).preset == "graded-gamma"
 
 
 def test_layers_by_the_names_of_transformers():

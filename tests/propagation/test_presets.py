@@ -122,11 +122,11 @@ class Concatenating(Residual):
     [
         (network(), "thesis"),
         (Concatenating().double(), "thesis"),
-        (Residual().double(), "epsilon-gamma-flat"),
+        (Residual().double(), "graded-gamma"),
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.SiLU(), nn.Flatten(), nn.Linear(72, 2)).double(),
-         "epsilon-gamma-flat"),
+         "graded-gamma"),
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.GELU(), nn.Flatten(), nn.Linear(72, 2)).double(),
-         "epsilon-gamma-flat"),
+         "graded-gamma"),
     ],
     ids=["sequential", "concatenating", "residual", "SiLU", "GELU"],
 )  # fmt: skip

@@ -60,7 +60,7 @@ def plan_recording(
     chosen: list[Preset] = []
 
     def preset(residual: bool) -> Preset:
-        name = "epsilon-gamma-flat" if residual else "thesis"
+        name = "graded-gamma" if residual else "thesis"
         chosen.append(as_preset(name if options.rules is None else options.rules))
         return chosen[0]
 
