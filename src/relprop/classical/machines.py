@@ -189,18 +189,8 @@ class KernelSVR(RegressorMixin, KernelMachine):
         return [whole_expansion(self.machine_, self.kernel_, self.support_vectors_)], ["output"]
 
 
-class KernelOneClass(OutlierMixin, KernelMachine):
-    """A one-class SVM with a kernel of ours.
-
-    Its expansion is the decision function, positive for inliers: f(x) = sum_i alpha_i k(x_i, x) -
-    rho, R_b = -rho (thesis A.9).
-
-    Args:
-        kernel: a Kernel, or the name of one in `KERNELS`.
-        nu, shrinking, tol, cache_size, max_iter: as in `sklearn.svm.OneClassSVM`.
-
-    Raises as KernelSVC.
-    """
+class AnomalyDetector(OutlierMixin, KernelMachine):
+    """What machines that know one class only are asked for."""
 
     def __init__(
         self,
@@ -218,6 +208,20 @@ class KernelOneClass(OutlierMixin, KernelMachine):
         self.tol = tol
         self.cache_size = cache_size
         self.max_iter = max_iter
+
+
+class KernelOneClass(AnomalyDetector):
+    """A one-class SVM with a kernel of ours.
+
+    Its expansion is the decision function, positive for inliers: f(x) = sum_i alpha_i k(x_i, x) -
+    rho, R_b = -rho (thesis A.9).
+
+    Args:
+        kernel: a Kernel, or the name of one in `KERNELS`.
+        nu, shrinking, tol, cache_size, max_iter: as in `sklearn.svm.OneClassSVM`.
+
+    Raises as KernelSVC.
+    """
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to samples `[n, d]`; y is not read."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import OutlierMixin
 from sklearn.svm import OneClassSVM
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .expansion import Expansion
-from .kernel import Kernel
-from .machines import KernelMachine, host_options
+from .machines import AnomalyDetector, host_options
 from .shared import Floats
 
 
-class KernelSVDD(OutlierMixin, KernelMachine):
+class KernelSVDD(AnomalyDetector):
     """Support vector data description (Tax & Duin 2004): a ball with centre c and radius r.
 
     Minimises r^2 + 1/(nu n) sum_i slack_i. Its expansion is the outlierness of thesis A.10,
@@ -34,23 +32,6 @@ class KernelSVDD(OutlierMixin, KernelMachine):
 
     Raises as KernelSVC.
     """
-
-    def __init__(
-        self,
-        kernel: str | Kernel = "rbf",
-        *,
-        nu: float = 0.5,
-        shrinking: bool = True,
-        tol: float = 1e-3,
-        cache_size: float = 200,
-        max_iter: int = -1,
-    ) -> None:
-        self.kernel = kernel
-        self.nu = nu
-        self.shrinking = shrinking
-        self.tol = tol
-        self.cache_size = cache_size
-        self.max_iter = max_iter
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit to samples `[n, d]`; y is not read.

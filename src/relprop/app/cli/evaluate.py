@@ -9,13 +9,19 @@ import typer
 
 from relprop import Preset
 from relprop.app.cli.options import (
+    ChannelOrder,
+    Images,
+    Mean,
     Model,
+    PreprocessingFile,
     RandomWeights,
+    Scale,
     Size,
+    Std,
     Weights,
     preprocessing_options,
 )
-from relprop.app.evaluating import DATA_SETS, read_data, write_all
+from relprop.app.evaluating import read_data, write_all
 from relprop.app.images import preprocessing_from
 from relprop.app.model_source import load_model
 from relprop.comparing import FILLS
@@ -27,14 +33,7 @@ _METHODS = "lrp,sensitivity,gradient-x-input,deconvolution,guided-backprop"
 
 def evaluate(
     model: Model,
-    data: Annotated[
-        list[str],
-        typer.Option(
-            help=f"{' or '.join(DATA_SETS)} (their test images), or images and folders of them; "
-            "may be repeated.",
-            show_default=False,
-        ),
-    ],
+    data: Images,
     weights: Weights = None,
     random_weights: RandomWeights = False,
     methods: Annotated[
@@ -51,15 +50,12 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(help="Images that the model sees at once.")] = 256,
     seed: Annotated[int, typer.Option(help="Of all noise.")] = 0,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("relprop-evaluation"),
-    preprocessing: Annotated[
-        Path | None,
-        typer.Option(help="A YAML file with size, mean, std, channel_order, scale, crop, ..."),
-    ] = None,
+    preprocessing: PreprocessingFile = None,
     size: Size = None,
-    mean: Annotated[str | None, typer.Option(help="Subtracted, a number a channel.")] = None,
-    std: Annotated[str | None, typer.Option(help="Divided by, a number a channel.")] = None,
-    channel_order: Annotated[str | None, typer.Option(help="RGB, BGR, or L for grey.")] = None,
-    scale: Annotated[int | None, typer.Option(help="White before the mean: 1 or 255.")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    scale: Scale = None,
 ) -> None:
     """Compare methods on images: a table (CSV, Parquet), curves (PNG, SVG) and a report.
 

@@ -9,11 +9,16 @@ import typer
 from tqdm import tqdm
 
 from relprop.app.cli.options import (
+    ChannelOrder,
     FlatUntil,
+    Mean,
     Model,
+    PreprocessingFile,
     RandomWeights,
     Rules,
+    Scale,
     Size,
+    Std,
     Weights,
     chosen_preset,
     preprocessing_options,
@@ -58,15 +63,12 @@ def explain(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also lay the heatmaps over the image.")
     ] = False,
-    preprocessing: Annotated[
-        Path | None,
-        typer.Option(help="A YAML file with size, mean, std, channel_order, scale, crop, ..."),
-    ] = None,
+    preprocessing: PreprocessingFile = None,
     size: Size = None,
-    mean: Annotated[str | None, typer.Option(help="Subtracted, a number a channel.")] = None,
-    std: Annotated[str | None, typer.Option(help="Divided by, a number a channel.")] = None,
-    channel_order: Annotated[str | None, typer.Option(help="RGB, BGR, or L for grey.")] = None,
-    scale: Annotated[int | None, typer.Option(help="White before the mean: 1 or 255.")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    scale: Scale = None,
     classes: Annotated[
         Path | None, typer.Option(help="A text file with the classes' names, a line each.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import relprop
+from relprop.app.evaluating import DATA_SETS
 from relprop.errors import UnknownName
 
 Model = Annotated[
@@ -32,7 +33,23 @@ Rules = Annotated[
 FlatUntil = Annotated[
     str | None, typer.Option(help="The layer up to which relevance is shared evenly.")
 ]
+Images = Annotated[
+    list[str],
+    typer.Option(
+        help=f"{' or '.join(DATA_SETS)} (their test images), or images and folders of them; "
+        "may be repeated.",
+        show_default=False,
+    ),
+]
+PreprocessingFile = Annotated[
+    Path | None,
+    typer.Option(help="A YAML file with size, mean, std, channel_order, scale, crop, ..."),
+]
 Size = Annotated[str | None, typer.Option(help="HEIGHT,WIDTH of the model's input.")]
+Mean = Annotated[str | None, typer.Option(help="Subtracted, a number a channel.")]
+Std = Annotated[str | None, typer.Option(help="Divided by, a number a channel.")]
+ChannelOrder = Annotated[str | None, typer.Option(help="RGB, BGR, or L for grey.")]
+Scale = Annotated[int | None, typer.Option(help="White before the mean: 1 or 255.")]
 
 
 def chosen_preset(text: str | None) -> relprop.Preset | None:

@@ -8,13 +8,19 @@ from typing import Annotated
 import typer
 
 from relprop.app.cli.options import (
+    ChannelOrder,
+    Images,
+    Mean,
     Model,
+    PreprocessingFile,
     RandomWeights,
+    Scale,
     Size,
+    Std,
     Weights,
     preprocessing_options,
 )
-from relprop.app.evaluating import DATA_SETS, read_data
+from relprop.app.evaluating import read_data
 from relprop.app.images import preprocessing_from
 from relprop.app.model_source import load_model
 from relprop.comparing import FILLS
@@ -25,14 +31,7 @@ from relprop.tuning import tune as search
 
 def tune(
     model: Model,
-    data: Annotated[
-        list[str],
-        typer.Option(
-            help=f"{' or '.join(DATA_SETS)} (their test images), or images and folders of them; "
-            "may be repeated.",
-            show_default=False,
-        ),
-    ],
+    data: Images,
     weights: Weights = None,
     random_weights: RandomWeights = False,
     limit: Annotated[int, typer.Option(help="The first so many images.")] = 400,
@@ -54,15 +53,12 @@ def tune(
     resume: Annotated[
         Path | None, typer.Option(help="A folder that keeps what is done, to go on from.")
     ] = None,
-    preprocessing: Annotated[
-        Path | None,
-        typer.Option(help="A YAML file with size, mean, std, channel_order, scale, crop, ..."),
-    ] = None,
+    preprocessing: PreprocessingFile = None,
     size: Size = None,
-    mean: Annotated[str | None, typer.Option(help="Subtracted, a number a channel.")] = None,
-    std: Annotated[str | None, typer.Option(help="Divided by, a number a channel.")] = None,
-    channel_order: Annotated[str | None, typer.Option(help="RGB, BGR, or L for grey.")] = None,
-    scale: Annotated[int | None, typer.Option(help="White before the mean: 1 or 255.")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    channel_order: ChannelOrder = None,
+    scale: Scale = None,
 ) -> None:
     """Search the rules that explain a model best, by layer group, and write a preset file.
 
