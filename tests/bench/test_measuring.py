@@ -141,7 +141,7 @@ def test_first_call() -> None:
 
 def test_overhead_is_above_the_forward() -> None:
     network = networks.tiny_operations(10).eval().requires_grad_(False)
-    rows = calls.overhead_of("dense", network, torch.rand(1, 4), rounds=5, seconds=0.0)
+    rows = calls.overhead_of("dense", network, torch.rand(1, 4), rounds=40, seconds=0.0)
     tiny = {row["tool"]: row for row in reversed(rows)}
     assert tiny["forward"]["microseconds"] == 0
     assert 0 < tiny["follow"]["microseconds"] < tiny["relprop"]["microseconds"]
